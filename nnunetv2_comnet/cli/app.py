@@ -1,0 +1,54 @@
+"""The `comnet` command: what the stock nnU-Net commands cannot do. One thin file per command beside this one."""
+
+import logging
+import sys
+
+import typer
+
+from nnunetv2_comnet import __version__
+from nnunetv2_comnet.cli import convert, doctor, env, phantom, plan
+from nnunetv2_comnet.errors import ComnetError
+
+app = typer.Typer(
+    name="comnet",
+    help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, check. Training and prediction are "
+    "nnU-Net's own commands.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("convert")(convert.command)
+app.command("plan")(plan.command)
+app.command("phantom")(phantom.command)
+app.command("env")(env.command)
+app.command("doctor")(doctor.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"comnet {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1."""
+    try:
+        app()
+    except ComnetError as error:
+        typer.echo(f"comnet: error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("comnet: interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""comnet convert"""
+
+
+def command() -> None:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""comnet doctor"""
+
+
+def command() -> None:
+    """To be written."""

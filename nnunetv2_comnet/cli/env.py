@@ -1,0 +1,5 @@
+"""comnet env"""
+
+
+def command() -> None:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""comnet phantom"""
+
+
+def command() -> None:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""comnet plan"""
+
+
+def command() -> None:
+    """To be written."""

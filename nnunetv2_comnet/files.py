@@ -1,0 +1,65 @@
+"""Files are written whole or not at all: to a temporary name beside the target, flushed, then renamed."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet.errors import DataError
+
+PARTIAL = ".partial-"
+
+
+@contextlib.contextmanager
+def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path with the target's own name; on a clean exit it becomes `target`, else it vanishes.
+
+    The temporary file lies in a hidden folder beside the target: on the same file system, so that the rename is
+    atomic, and out of sight of readers that list `*.nii.gz` (nnU-Net would take a hidden file for a case).
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
+    try:
+        temporary = folder / target.name
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with written_whole(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON with the keys in the order given (nnU-Net reads meaning from the order of regions)."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(source: str | os.PathLike[str]) -> Any:
+    """Reads JSON; a missing or broken file is a `DataError` that names it."""
+    try:
+        return json.loads(Path(source).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{source} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read as JSON: {error}") from error
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Deletes the temporary folders that a killed run left in `folder` (not in its subfolders)."""
+    for leftover in Path(folder).glob(f"{PARTIAL}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,156 @@
+"""Plan: nnU-Net's own planner, restricted to 3d_fullres and made to write `nnUNetCoMNeTPlans` with a `comnet` section.
+
+This is the planner's one place of contact with nnU-Net. `apply_settings` serves a trainer that was handed stock plans.
+"""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.settings import Axes, Settings, fit_patch, make_settings, parse_settings
+
+PLANS_NAME = "nnUNetCoMNeTPlans"
+CONFIGURATION = "3d_fullres"
+SECTION = "comnet"
+
+log = logging.getLogger(__name__)
+
+
+class CoMNeTPlanner(ExperimentPlanner):
+    """Writes `nnUNetCoMNeTPlans.json`: 3d_fullres only, masked z-score on all channels, patch (S-I, A-P, L-R)."""
+
+    def __init__(self, dataset: int | str, settings: Settings, plans_name: str = PLANS_NAME) -> None:
+        # Axes are not transposed: the patch is given by anatomical axis and must stay that way.
+        super().__init__(dataset, plans_name=plans_name, suppress_transpose=True)
+        self.settings = settings
+        self.lowres_creation_threshold = 0.0  # no low resolution configuration, whatever the images' size
+
+    def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
+        """z-score inside the nonzero mask for every channel, always: the paper's normalisation."""
+        channels = len(self.dataset_json["channel_names"])
+        return ["ZScoreNormalization"] * channels, [True] * channels
+
+    def get_plans_for_configuration(
+        self,
+        spacing: Any,
+        median_shape: Any,
+        data_identifier: str,
+        approximate_n_voxels_dataset: float,
+        _cache: dict,
+    ) -> dict[str, Any]:
+        """The whole of a 3D configuration; the 2D one that nnU-Net asks for too is a stub that `save_plans` drops."""
+        if len(spacing) == 2:
+            return {}
+        schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
+        data_fn, data_kwargs, seg_fn, seg_kwargs = self.determine_resampling()
+        probability_fn, probability_kwargs = self.determine_segmentation_softmax_export_fn()
+        return {
+            "data_identifier": data_identifier,
+            "preprocessor_name": self.preprocessor_name,
+            "batch_size": self.settings.batch_size,
+            "patch_size": list(fit_patch(self.settings.patch_size, _axes(median_shape))),
+            "median_image_size_in_voxels": median_shape,
+            "spacing": spacing,
+            "normalization_schemes": schemes,
+            "use_mask_for_norm": masks,
+            "resampling_fn_data": data_fn.__name__,
+            "resampling_fn_seg": seg_fn.__name__,
+            "resampling_fn_data_kwargs": data_kwargs,
+            "resampling_fn_seg_kwargs": seg_kwargs,
+            "resampling_fn_probabilities": probability_fn.__name__,
+            "resampling_fn_probabilities_kwargs": probability_kwargs,
+            "architecture": self.settings.architecture(),
+        }
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Keeps 3d_fullres, adds the `comnet` section, and lets nnU-Net write the file."""
+        plans["configurations"] = {CONFIGURATION: plans["configurations"][CONFIGURATION]}
+        plans[SECTION] = self.settings.model_dump(mode="json")
+        super().save_plans(plans)
+
+
+def write_plans(dataset: int, settings: Settings, plans_name: str = PLANS_NAME) -> dict[str, Any]:
+    """Plans a dataset whose fingerprint exists. Returns the plans that were written to nnUNet_preprocessed."""
+    with _nnunet_messages_to_log():
+        plans: dict[str, Any] = CoMNeTPlanner(dataset, settings, plans_name).plan_experiment()
+    return plans
+
+
+def prepare_dataset(dataset: int, jobs: int) -> str:
+    """Extracts the fingerprint where it is missing. Returns the dataset's name; an unknown id is refused."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    try:
+        name = str(maybe_convert_to_dataset_name(dataset))
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
+        ) from error
+    with _nnunet_messages_to_log():
+        extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False)
+    return name
+
+
+def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
+    """Runs nnU-Net's own preprocessing of 3d_fullres, as `nnUNetv2_preprocess` does."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+
+    preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs])
+
+
+def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
+    """Makes `plans` (changed in place) hold what the training will use. Returns the settings and a line for the log.
+
+    Our own plans pass through, checked. Stock plans get the `paper` preset: patch, batch size and network change;
+    what preprocessing already did to the data (spacing, normalisation, data identifier) does not.
+    """
+    entry = plans.get("configurations", {}).get(configuration)
+    if entry is None:
+        available = ", ".join(plans.get("configurations", {})) or "none"
+        raise ConfigurationError(f"the plans have no configuration '{configuration}'; there are: {available}")
+    resolved = PlansManager(plans).get_configuration(configuration)
+    if len(resolved.patch_size) != 3 or resolved.previous_stage_name is not None:
+        raise ConfigurationError(f"configuration '{configuration}' is not a plain 3D one; train 3d_fullres")
+    if SECTION in plans:
+        settings = parse_settings(plans[SECTION], f"section '{SECTION}' of the plans")
+        if entry["architecture"]["network_class_name"] != settings.architecture()["network_class_name"]:
+            raise ConfigurationError(
+                f"the plans name network {entry['architecture']['network_class_name']}, their '{SECTION}' section "
+                "another: write them anew with `comnet plan`"
+            )
+        return settings, f"settings: section '{SECTION}' of {plans['plans_name']} (preset '{settings.preset}')"
+    settings = make_settings("paper")
+    axes = plans["transpose_forward"]
+    patch = _axes([settings.patch_size[axis] for axis in axes])
+    entry["patch_size"] = list(fit_patch(patch, _axes(resolved.median_image_size_in_voxels)))
+    entry["batch_size"] = settings.batch_size
+    entry["architecture"] = settings.architecture()
+    plans[SECTION] = settings.model_dump(mode="json")
+    return settings, (
+        f"settings: the stock plans {plans['plans_name']} hold none, so the 'paper' preset was applied: patch "
+        f"{entry['patch_size']}, batch size {entry['batch_size']}, MedNeXt-{settings.network_size}"
+    )
+
+
+def _axes(shape: Any) -> Axes:
+    z, y, x = (int(np.ceil(side)) for side in shape)
+    return z, y, x
+
+
+@contextlib.contextmanager
+def _nnunet_messages_to_log() -> Iterator[None]:
+    """nnU-Net prints its plans at length; our command prints a summary and keeps the rest at debug level."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        log.debug("%s", said.getvalue())

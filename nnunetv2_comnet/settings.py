@@ -1,0 +1,148 @@
+"""Every hyper-parameter of a training, as the `comnet` section of the plans file holds it, and the presets.
+
+The paper's values (../docs/design.md names the sections) are the defaults; each appears here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nnunetv2_comnet.errors import ConfigurationError
+
+Axes = tuple[int, int, int]
+Range = tuple[float, float]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+SIDE_MULTIPLE = 16  # four halvings between the first and the last of the network's five levels
+
+
+class Settings(BaseModel):
+    """The `comnet` section of a plans file. Unknown keys and values out of range are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = Field("paper", description="The preset that the values started from.")
+
+    network_size: Literal["S", "B", "M", "L"] = Field("B", description="MedNeXt size.")
+    kernel_size: Literal[3, 5] = Field(3, description="Side of the depthwise kernels, voxels.")
+    base_channels: int = Field(32, ge=4, description="Channels of the first level (official sizes: 32).")
+    grn: bool = Field(True, description="Global Response Normalization in every block.")
+    checkpointing: Literal["none", "expansion", "block"] = Field(
+        "none", description="What is recomputed in the backward pass instead of kept."
+    )
+
+    patch_size: Axes = Field((112, 160, 128), description="Patch (S-I, A-P, L-R), voxels, before it is fitted.")
+    batch_size: int = Field(1, ge=1, description="Patches per GPU and forward pass.")
+    effective_batch_size: int = Field(2, ge=1, description="Patches per optimiser step, over all GPUs.")
+    steps_per_epoch: int = Field(250, ge=1, description="Optimiser steps per epoch.")
+    max_epochs: int = Field(150, ge=1, description="Epochs at most.")
+    patience: int = Field(30, ge=1, description="Epochs without a better mean region Dice before training stops.")
+    warmup_epochs: int = Field(5, ge=0, description="Epochs of linear warm-up before the cosine.")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's peak learning rate.")
+    weight_decay: float = Field(1e-5, ge=0, description="AdamW's weight decay.")
+    max_gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on a CPU."
+    )
+    smoothing: float = Field(1e-5, gt=0, description="Epsilon of the Dice and DSC++ terms.")
+
+    foreground_probability: Probability = Field(0.33, description="Share of patches centred on tumour.")
+    save_every: int = Field(5, ge=1, le=10, description="Epochs between two writings of checkpoint_latest.")
+    seed: int = Field(1234, ge=0, description="Seed of sampling, augmentation and initial weights.")
+
+    flip_probability: float = Field(0.5, ge=0, le=0.5, description="Per axis.")
+    affine_probability: Probability = Field(0.2, description="For rotation and for scaling, each.")
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="Largest rotation about each axis.")
+    scaling: Range = Field((0.9, 1.1), description="Range of the isotropic scaling.")
+    gamma_probability: Probability = Field(0.3, description="Of a random gamma.")
+    gamma: Range = Field((0.7, 1.5), description="Range of gamma.")
+    noise_probability: Probability = Field(0.1, description="Of Gaussian noise.")
+    noise_variance: Range = Field((0.0, 0.1), description="Range of its variance, in z-scores.")
+    blur_probability: Probability = Field(0.2, description="Of a Gaussian blur.")
+    blur_sigma: Range = Field((0.5, 1.0), description="Range of its sigma, voxels.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in self.patch_size):
+            raise ValueError(
+                f"patch_size {list(self.patch_size)}: every side must be a multiple of {SIDE_MULTIPLE}, at least "
+                f"{2 * SIDE_MULTIPLE}"
+            )
+        if self.effective_batch_size % self.batch_size:
+            raise ValueError(
+                f"effective_batch_size {self.effective_batch_size} must be a multiple of batch_size {self.batch_size}"
+            )
+        for name in ("scaling", "gamma", "noise_variance", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(f"{name} ({low}, {high}) must be two values in rising order, none negative")
+        return self
+
+    def architecture(self) -> dict[str, Any]:
+        """The `architecture` entry of an nnU-Net configuration that builds this network by its import path."""
+        return {
+            "network_class_name": "nnunetv2_comnet.networks.mednext_from_plans",
+            "arch_kwargs": {
+                "size": self.network_size,
+                "kernel_size": self.kernel_size,
+                "base_channels": self.base_channels,
+                "grn": self.grn,
+                "checkpointing": self.checkpointing,
+                "n_stages": len(STRIDES),
+                "strides": [list(stride) for stride in STRIDES],
+            },
+            "_kw_requires_import": [],
+        }
+
+
+STRIDES: tuple[Axes, ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+
+# The demo is small and short enough for two CPU cores; it shows that the chain works, not what the method reaches.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "demo": {
+        "network_size": "S",
+        "base_channels": 16,
+        "patch_size": (32, 48, 48),
+        "effective_batch_size": 1,
+        "steps_per_epoch": 25,
+        "max_epochs": 6,
+        "warmup_epochs": 1,
+        "learning_rate": 3e-3,
+        "foreground_probability": 0.5,
+    },
+}
+
+
+def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
+    """The settings of a preset with some values replaced. Raises `ConfigurationError` in one line."""
+    if preset not in PRESETS:
+        raise ConfigurationError(f"unknown preset '{preset}'; there are: {', '.join(PRESETS)}")
+    return parse_settings({"preset": preset, **PRESETS[preset], **overrides}, "settings")
+
+
+def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:
+    """Validates a `comnet` section; `origin` names where it came from in the error message."""
+    try:
+        return Settings.model_validate(dict(section))
+    except ValidationError as error:
+        raise ConfigurationError(f"{origin}: " + "; ".join(_one_line(e) for e in error.errors())) from error
+
+
+def _one_line(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if not where:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def fit_patch(patch_size: Axes, median_shape: Axes) -> Axes:
+    """The patch, made smaller on axes where the images are: rounded up to the next multiple of 16 voxels."""
+
+    def fit(side: int, image: float) -> int:
+        needed = -(-int(image) // SIDE_MULTIPLE) * SIDE_MULTIPLE
+        return min(side, max(needed, 2 * SIDE_MULTIPLE))
+
+    z, y, x = (fit(side, image) for side, image in zip(patch_size, median_shape, strict=True))
+    return z, y, x

@@ -1,0 +1,1 @@
+"""Train: the trainers that stock `nnUNetv2_train -tr NAME` finds through the folder `ext/`."""

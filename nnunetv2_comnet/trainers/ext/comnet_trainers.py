@@ -1,0 +1,8 @@
+"""Re-exports only: nnU-Net imports this file as a top-level module, finds the class, and forgets the module again.
+
+The classes live in the installed package, so pickling, lazy imports and class identity are the ordinary ones.
+"""
+
+from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
+
+__all__ = ["nnUNetTrainerCoMNeT"]

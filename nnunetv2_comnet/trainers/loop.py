@@ -1,0 +1,189 @@
+"""One epoch of the paper's training, and its checkpoints: accumulation, clipping, selection, early stopping, resume.
+
+nnU-Net's hooks are overridden one by one, the smallest that serves; what is not named here is nnU-Net's own.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed, nn
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.settings import Settings
+from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.region_scores import RegionCounts, mean_dice, region_counts
+
+FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+
+
+class PatienceSpent(Exception):  # noqa: N818 - not an error: it leaves nnU-Net's training loop
+    """Raised between epochs, caught by `run_training`."""
+
+
+class EpochLoop(nnUNetTrainer):
+    """What happens from the first batch to checkpoint_final.pth; `RecipeTrainer` sets it up."""
+
+    settings: Settings
+    precision: torch.dtype
+    accumulation: int
+    training_is_over = False  # a finished training was loaded: only its validation is left
+    _micro_step = 0
+
+    def run_training(self) -> None:
+        """nnU-Net's loop, left early when patience is spent, not entered when the training was finished before."""
+        if self.training_is_over:
+            self.print_to_log_file("this training was finished before; going on with the validation")
+            return
+        try:
+            super().run_training()
+        except PatienceSpent as stop:
+            self.print_to_log_file(str(stop))
+            self.on_train_end()
+
+    def on_epoch_start(self) -> None:
+        """Stops where the last `patience` epochs brought no better mean region Dice."""
+        scores = self.logger.get_value("mean_fg_dice", None)
+        if scores and self.current_epoch - 1 - best_epoch(scores) >= self.settings.patience:
+            raise PatienceSpent(
+                f"early stopping: no better mean region Dice in {self.settings.patience} epochs; best was "
+                f"{scores[best_epoch(scores)]:.4f} in epoch {best_epoch(scores)}"
+            )
+        super().on_epoch_start()
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One forward and backward pass; the optimiser steps after every `accumulation` of them."""
+        data, target = self._to_device(batch)
+        if self._micro_step == 0:
+            self.optimizer.zero_grad(set_to_none=True)
+        self._micro_step = (self._micro_step + 1) % self.accumulation
+        complete = self._micro_step == 0
+        with self._gradients_synchronised(complete), self._autocast():
+            loss = self.loss(self.network(data), target)
+            self._backward(loss / self.accumulation)
+        if complete:
+            self._optimiser_step()
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        (self.grad_scaler.scale(loss) if self.grad_scaler is not None else loss).backward()
+
+    def _optimiser_step(self) -> None:
+        if self.grad_scaler is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm)
+        if self.grad_scaler is not None:
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        else:
+            self.optimizer.step()
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Loss and region counts of one patch of one validation case, the same patch in every epoch."""
+        data, target = self._to_device(batch)
+        with self._autocast():
+            output = self.network(data)
+            loss = self.loss(output, target)
+        logits, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
+        counts = region_counts(logits, truth, has_ignore_channel=self.label_manager.ignore_label is not None)
+        return {"key": batch["keys"][0], "loss": float(loss), "counts": counts}
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Mean over cases of each region's Dice; their mean is what selection and early stopping go by."""
+        outputs = val_outputs
+        if self.is_ddp:
+            gathered: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, val_outputs)
+            outputs = [output for of_rank in gathered for output in of_rank]
+        by_case: dict[str, RegionCounts] = {output["key"]: output["counts"] for output in outputs}
+        dice = mean_dice(list(by_case.values()))
+        mean = float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan")
+        self.logger.log("mean_fg_dice", mean, self.current_epoch)
+        self.logger.log("dice_per_class_or_region", list(dice), self.current_epoch)
+        self.logger.log("val_losses", float(np.mean([output["loss"] for output in outputs])), self.current_epoch)
+        names = [name for name in self.dataset_json["labels"] if name not in ("background", "ignore")]
+        listed = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, dice, strict=True))
+        self.print_to_log_file(f"Dice over {len(by_case)} validation cases: {listed}; mean {mean:.4f}")
+
+    def on_epoch_end(self) -> None:
+        """Keeps the best epoch's weights, written before nnU-Net writes the latest."""
+        scores = self.logger.get_value("mean_fg_dice", None)
+        if best_epoch(scores) == self.current_epoch:
+            self.print_to_log_file(f"best mean region Dice so far: {scores[-1]:.4f}")
+            self.save_checkpoint(os.path.join(self.output_folder, BEST))
+        super().on_epoch_end()
+
+    def on_train_end(self) -> None:
+        """The best epoch's weights become checkpoint_final.pth."""
+        best = os.path.join(self.output_folder, BEST)
+        if os.path.isfile(best):
+            checkpoint = torch.load(best, map_location=self.device, weights_only=False)
+            self._bare_network().load_state_dict(checkpoint["network_weights"])
+            self.print_to_log_file(f"checkpoint_final.pth holds the weights of epoch {checkpoint['current_epoch'] - 1}")
+        else:
+            self.print_to_log_file("no best checkpoint was written; the last epoch's weights are kept")
+        super().on_train_end()
+        self.training_is_over = True
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, written whole or not at all."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with written_whole(filename) as temporary:
+            super().save_checkpoint(str(temporary))
+
+    @one_line_errors
+    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
+        """nnU-Net's loading; best score and patience are read off the restored log, so nothing more is stored."""
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"checkpoint {filename_or_checkpoint} does not fit this trainer and its plans, or is damaged: {reason}"
+            ) from error
+        self.training_is_over = os.path.basename(str(filename_or_checkpoint)) == FINAL
+        self._complete_log()
+
+    def _complete_log(self) -> None:
+        """checkpoint_best is written before its epoch's end is logged; nnU-Net wants one entry an epoch."""
+        log = self.logger.get_checkpoint()
+        for values in log.values():
+            values.extend([values[-1]] * (self.current_epoch - len(values)) if values else [])
+
+    def _bare_network(self) -> nn.Module:
+        network = self.network.module if self.is_ddp else self.network
+        bare: nn.Module = getattr(network, "_orig_mod", network)
+        return bare
+
+    def _to_device(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        data, target = batch["data"], batch["target"]
+        if isinstance(target, list):
+            return data.to(self.device, non_blocking=True), [t.to(self.device, non_blocking=True) for t in target]
+        return data.to(self.device, non_blocking=True), target.to(self.device, non_blocking=True)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
+
+    @contextmanager
+    def _gradients_synchronised(self, wanted: bool) -> Iterator[None]:
+        """GPUs exchange gradients once per optimiser step, not once per accumulated pass."""
+        if self.is_ddp and not wanted:
+            with self.network.no_sync():
+                yield
+        else:
+            yield
+
+
+def best_epoch(scores: list[float]) -> int:
+    """The first epoch with the highest score; an epoch without a score (nan) is never it, unless there is no other."""
+    finite = [score if np.isfinite(score) else -np.inf for score in scores]
+    return int(np.argmax(finite))

@@ -1,0 +1,34 @@
+"""Stage 1: `nnUNetv2_train DatasetXXX 3d_fullres F -tr nnUNetTrainerCoMNeT` trains a MedNeXt with GRN."""
+
+from typing import Any
+
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+
+
+class nnUNetTrainerCoMNeT(RecipeTrainer):
+    """The paper's stage 1. Obeys the plans' `comnet` section; stock plans get the `paper` preset."""
+
+    @staticmethod
+    @one_line_errors
+    def build_network_architecture(
+        plans_manager: Any,
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The network that the plans name; nnU-Net's prediction calls this too."""
+        network: nn.Module = get_network_from_plans(
+            configuration_manager.network_arch_class_name,
+            configuration_manager.network_arch_init_kwargs,
+            configuration_manager.network_arch_init_kwargs_req_import,
+            num_input_channels,
+            num_output_channels,
+            allow_init=False,
+            deep_supervision=enable_deep_supervision,
+        )
+        return network

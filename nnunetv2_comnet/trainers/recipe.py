@@ -1,0 +1,160 @@
+"""The paper's training, shared by every trainer of ours; a subclass only says which network it trains.
+
+loop.py holds what happens epoch by epoch; this file what is set up once: loss, optimiser, scales, batches.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from torch import distributed, nn
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
+from nnunetv2_comnet.plans import apply_settings
+from nnunetv2_comnet.settings import STRIDES
+from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
+from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.loop import EpochLoop
+from nnunetv2_comnet.trainers.precision import choose_precision
+from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
+from nnunetv2_comnet.trainers.schedule import EpochSchedule
+
+
+class RecipeTrainer(EpochLoop):
+    """AdamW, warm-up and cosine, accumulation, clipping, early stopping, best epoch kept (spec: method, stage 1)."""
+
+    @one_line_errors
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - the base class reads its own signature
+    ) -> None:
+        self.settings, origin = apply_settings(plans, configuration)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.label_manager.has_regions:
+            raise ConfigurationError(
+                f"dataset {self.plans_manager.dataset_name} has labels, not regions: give dataset.json the regions and "
+                "their regions_class_order (comnet convert writes both)"
+            )
+        self.print_to_log_file(origin)
+        settings = self.settings
+        self.initial_lr, self.weight_decay = settings.learning_rate, settings.weight_decay
+        self.num_epochs, self.save_every = settings.max_epochs, settings.save_every
+        self.oversample_foreground_percent = settings.foreground_probability
+        self.probabilistic_oversampling = True  # nnU-Net's other rule rounds to no oversampling at batch size 1
+        # Selection is by the best epoch, below; nnU-Net's own rule (a moving average) must never claim one.
+        self._best_ema = float("inf")
+        self.precision, why = choose_precision(settings.precision, self.device)
+        self.print_to_log_file(f"precision: {str(self.precision).removeprefix('torch.')} ({why})")
+        if self.precision is not torch.float16:
+            self.grad_scaler = None
+        if self.device.type == "cpu":
+            tuned = tune_for_cpu()
+            self.print_to_log_file(f"CPU: denormals flushed, allocator {'keeps' if tuned else 'does not keep'} memory")
+
+    @one_line_errors
+    def initialize(self) -> None:
+        """Builds the network from seeded initial weights, then optimiser and loss."""
+        with seeded(self.settings.seed):
+            super().initialize()
+
+    def _set_batch_size_and_oversample(self) -> None:
+        """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""
+        world_size = distributed.get_world_size() if self.is_ddp else 1
+        self.batch_size = self.configuration_manager.batch_size
+        effective = self.settings.effective_batch_size
+        if effective % (self.batch_size * world_size):
+            raise ConfigurationError(
+                f"an effective batch of {effective} does not divide over {world_size} GPUs with {self.batch_size} "
+                f"patches each; plan with --effective-batch-size {self.batch_size * world_size}, or use fewer GPUs"
+            )
+        self.accumulation = effective // (self.batch_size * world_size)
+        self.num_iterations_per_epoch = self.settings.steps_per_epoch * self.accumulation
+        self.print_to_log_file(
+            f"patch {list(self.configuration_manager.patch_size)}; effective batch {effective} = {self.batch_size} "
+            f"patch(es) x {world_size} process(es) x {self.accumulation} accumulated; "
+            f"{self.settings.steps_per_epoch} optimiser steps an epoch"
+        )
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
+        """AdamW and the schedule of schedule.py."""
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, EpochSchedule(optimizer, self.settings)
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        """All five scales, 1 to 1/16; nnU-Net's own drops the last."""
+        if not self.enable_deep_supervision:
+            return None
+        return [list(scale) for scale in 1 / np.cumprod(np.array(STRIDES, float), axis=0)]
+
+    def _build_loss(self) -> nn.Module:
+        """DSC++ + BCE on every scale, no weight zeroed."""
+        loss = DSCPlusPlusBCELoss(
+            smooth=self.settings.smoothing, has_ignore_channel=self.label_manager.ignore_label is not None
+        )
+        if not self.enable_deep_supervision:
+            return loss
+        return DeepSupervisionLoss(loss, n_levels=len(STRIDES))
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Our networks carry the switch themselves."""
+        setattr(self._bare_network(), "deep_supervision", enabled)  # noqa: B010 - the module's type does not tell
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, bool, Any, tuple[int, ...]]:  # noqa: N802
+        """nnU-Net's answer with the recipe's rotation and scaling: the patch read must hold the one that is rotated."""
+        rotation = rotation_range(self.settings)
+        patch_size = self.configuration_manager.patch_size
+        to_read = get_patch_size(patch_size, rotation, rotation, rotation, self.settings.scaling)
+        self.inference_allowed_mirroring_axes = FLIP_AXES
+        return rotation, False, to_read, FLIP_AXES
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Loaders whose batches depend on seed and number only, training from where the last run stopped."""
+        patch_size = self.configuration_manager.patch_size
+        _, _, to_read, _ = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        scales = self._get_deep_supervision_scales()
+        regions, ignore = self.label_manager.foreground_regions, self.label_manager.ignore_label
+        augmented = training_transforms(
+            self.settings, patch_size, scales, regions, ignore, self.configuration_manager.use_mask_for_norm
+        )
+        plain = ComposeTransforms(target_transforms(scales, regions, ignore))
+        training, validation = self.get_tr_and_val_datasets()
+        processes = {"rank": self.local_rank, "world_size": distributed.get_world_size() if self.is_ddp else 1}
+        self.num_val_iterations_per_epoch = -(-len(validation.identifiers) // processes["world_size"])
+        train_loader = NumberedLoader(
+            training,
+            self.batch_size,
+            to_read,
+            patch_size,
+            self.label_manager,
+            oversample_foreground_percent=self.oversample_foreground_percent,
+            probabilistic_oversampling=True,
+            transforms=augmented,
+            seed=self.settings.seed,
+            first=self.current_epoch * self.num_iterations_per_epoch,
+            **processes,
+        )
+        validation_loader = NumberedLoader(
+            validation,
+            1,
+            patch_size,
+            patch_size,
+            self.label_manager,
+            oversample_foreground_percent=1.0,
+            transforms=plain,
+            seed=self.settings.seed,
+            period=self.num_val_iterations_per_epoch,
+            **processes,
+        )
+        workers = get_allowed_n_proc_DA()
+        pinned = self.device.type == "cuda"
+        return in_order(train_loader, workers, pinned), in_order(validation_loader, min(workers, 2), pinned)

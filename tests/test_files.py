@@ -1,0 +1,58 @@
+"""Whole or not at all: what a reader sees while, after and instead of a write."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import read_json, remove_leftovers, write_json, write_text, written_whole
+
+
+def test_the_target_appears_only_when_whole(tmp_path: Path) -> None:
+    target = tmp_path / "image.nii.gz"
+    with written_whole(target) as temporary:
+        temporary.write_bytes(b"half")
+        assert temporary.name == target.name
+        assert not target.exists()
+        assert [p.name for p in tmp_path.iterdir() if p.is_file()] == []
+    assert target.read_bytes() == b"half"
+    assert [p.name for p in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "kept.txt"
+    write_text(target, "old")
+    with pytest.raises(OSError, match="disk full"), written_whole(target) as temporary:
+        temporary.write_text("new")
+        raise OSError("disk full")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_a_killed_write_leaves_what_was_there_and_its_leftover_goes(tmp_path: Path) -> None:
+    write_text(tmp_path / "kept.txt", "old")
+    program = (
+        "import os, signal; from nnunetv2_comnet.files import written_whole\n"
+        f"with written_whole({str(tmp_path / 'kept.txt')!r}) as t: t.write_text('new'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert (tmp_path / "kept.txt").read_text() == "old"
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["kept.txt"]
+
+
+def test_json_keeps_the_order_of_regions(tmp_path: Path) -> None:
+    write_json(tmp_path / "d.json", {"whole tumor": 1, "enhancing tumor": 2, "a": 3})
+    assert list(read_json(tmp_path / "d.json")) == ["whole tumor", "enhancing tumor", "a"]
+
+
+def test_a_broken_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text("{")
+    with pytest.raises(DataError, match=r"d\.json cannot be read as JSON"):
+        read_json(tmp_path / "d.json")
+    with pytest.raises(DataError, match=r"none\.json does not exist"):
+        read_json(tmp_path / "none.json")

@@ -1,0 +1,57 @@
+"""Settings: the paper's values, refusals in one line, the patch fitted to small images."""
+
+import pytest
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.settings import PRESETS, fit_patch, make_settings
+
+
+def test_the_paper_preset_is_the_papers_table() -> None:
+    settings = make_settings("paper")
+    assert settings.patch_size == (112, 160, 128)
+    assert (settings.learning_rate, settings.weight_decay, settings.max_gradient_norm) == (1e-4, 1e-5, 1.0)
+    assert (settings.max_epochs, settings.patience, settings.warmup_epochs) == (150, 30, 5)
+    assert (settings.batch_size, settings.effective_batch_size, settings.steps_per_epoch) == (1, 2, 250)
+    assert (settings.network_size, settings.kernel_size, settings.grn) == ("B", 3, True)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(preset: str) -> None:
+    assert make_settings(preset).preset == preset
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"network_size": "XL"}, "network_size = 'XL': input should be 'S', 'B', 'M' or 'L'"),
+        ({"patch_size": (100, 160, 128)}, "every side must be a multiple of 16"),
+        ({"effective_batch_size": 3, "batch_size": 2}, "must be a multiple of batch_size 2"),
+        ({"learning_rate": 0}, "learning_rate = 0"),
+        ({"gamma": (1.5, 0.7)}, "in rising order"),
+        ({"learnign_rate": 1e-3}, "learnign_rate"),
+        ({"save_every": 50}, "save_every = 50"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line(wrong: dict, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make_settings("paper", **wrong)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_lists_the_known() -> None:
+    with pytest.raises(ConfigurationError, match="paper, demo"):
+        make_settings("papr")
+
+
+@pytest.mark.parametrize(
+    ("median", "expected"),
+    [
+        ((155, 240, 240), (112, 160, 128)),  # larger than the patch on every axis
+        ((100, 160, 129), (112, 160, 128)),  # 100 needs 112, which the patch has
+        ((90, 120, 80), (96, 128, 80)),  # next multiples of 16
+        ((10, 10, 10), (32, 32, 32)),  # never under two voxels at the lowest level
+    ],
+)
+def test_the_patch_shrinks_to_the_images(median: tuple, expected: tuple) -> None:
+    assert fit_patch((112, 160, 128), median) == expected

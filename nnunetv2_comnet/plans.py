@@ -6,6 +6,7 @@ This is the planner's one place of contact with nnU-Net. `apply_settings` serves
 import contextlib
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,7 +96,7 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
             f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
         ) from error
     with _nnunet_messages_to_log():
-        extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False)
+        extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty())
     return name
 
 
@@ -103,7 +104,8 @@ def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
     """Runs nnU-Net's own preprocessing of 3d_fullres, as `nnUNetv2_preprocess` does."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs])
+    with _nnunet_messages_to_log():
+        preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs], show_progress_bar=sys.stderr.isatty())
 
 
 def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:

@@ -7,6 +7,7 @@ regions overlap (whole tumour > tumour core > enhancing tumour), and every sourc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,10 @@ class LabelScheme:
                     f"the right side one of {sorted(written)}"
                 )
         return LabelScheme(self.name, MappingProxyType({**self.to_canonical, **extra}), self.regions)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Read-only mappings cannot be pickled; worker processes get plain ones and build the scheme anew."""
+        return _scheme, (self.name, dict(self.to_canonical), dict(self.regions))
 
 
 def paint_order(regions: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -104,10 +104,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "demo": {
         "network_size": "S",
         "base_channels": 16,
-        "patch_size": (32, 48, 48),
+        "patch_size": (48, 64, 48),
         "effective_batch_size": 1,
-        "steps_per_epoch": 25,
-        "max_epochs": 6,
+        "steps_per_epoch": 40,
+        "max_epochs": 4,
         "warmup_epochs": 1,
         "learning_rate": 3e-3,
         "foreground_probability": 0.5,

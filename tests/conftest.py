@@ -1,5 +1,6 @@
 """Shared by all tests: a CPU that does not crawl, the command line as users call it, one small preprocessed dataset."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,14 +29,16 @@ def _fast_cpu() -> None:
 def run() -> Run:
     """Runs an installed command and returns what it printed; `env` adds variables, None removes one."""
 
-    def call(*words: str, env: dict[str, str | None] | None = None, timeout: int = 900) -> subprocess.CompletedProcess[str]:
+    def call(
+        *words: str, env: dict[str, str | None] | None = None, timeout: int = 900
+    ) -> subprocess.CompletedProcess[str]:
         variables = {**os.environ, "COLUMNS": "200", **(env or {})}
         return subprocess.run(
             [str(BIN / words[0]), *words[1:]],
             env={name: value for name, value in variables.items() if value is not None},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=900,
             check=False,
         )
 
@@ -67,7 +70,7 @@ def nnunet_folders(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Iterat
 
 @pytest.fixture(scope="session")
 def blobs(nnunet_folders: Path, run: Run) -> Path:
-    """The preprocessed folder of six cases, 40 x 44 x 36 voxels of 2 mm: three nested balls, bright in their channel."""
+    """The preprocessed folder of six cases, 40 x 44 x 36 voxels of 2 mm: nested balls, bright in their channel."""
     raw = nnunet_folders / "raw" / DATASET
     (raw / "imagesTr").mkdir(parents=True)
     (raw / "labelsTr").mkdir()
@@ -85,11 +88,15 @@ def blobs(nnunet_folders: Path, run: Run) -> Path:
             name = f"BLOB{case:03d}_{channel:04d}.nii.gz"
             nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), affine), raw / "imagesTr" / name)
         nibabel.save(nibabel.Nifti1Image(mask, affine), raw / "labelsTr" / f"BLOB{case:03d}.nii.gz")
-    (raw / "dataset.json").write_text(
-        '{"channel_names": {"0": "T1n", "1": "T1c", "2": "T2w", "3": "FLAIR"}, "numTraining": 6, "labels": {"background":'
-        ' 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}, "regions_class_order": [2, 1, 3],'
-        ' "file_ending": ".nii.gz", "overwrite_image_reader_writer": "SimpleITKIOWithReorient"}'
-    )
+    description = {
+        "channel_names": {"0": "T1n", "1": "T1c", "2": "T2w", "3": "FLAIR"},
+        "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]},
+        "regions_class_order": [2, 1, 3],
+        "numTraining": 6,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "SimpleITKIOWithReorient",
+    }
+    (raw / "dataset.json").write_text(json.dumps(description))
     planned = run("comnet", "plan", "-d", "501", "--preset", "demo", "--preprocess", "--patch-size", "48", "48", "48")
     assert planned.returncode == 0, planned.stderr
     return nnunet_folders / "preprocessed" / DATASET

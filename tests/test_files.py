@@ -26,9 +26,14 @@ def test_the_target_appears_only_when_whole(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "kept.txt"
     write_text(target, "old")
-    with pytest.raises(OSError, match="disk full"), written_whole(target) as temporary:
-        temporary.write_text("new")
-        raise OSError("disk full")
+
+    def fail() -> None:
+        with written_whole(target) as temporary:
+            temporary.write_text("new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 
@@ -37,7 +42,9 @@ def test_a_killed_write_leaves_what_was_there_and_its_leftover_goes(tmp_path: Pa
     write_text(tmp_path / "kept.txt", "old")
     program = (
         "import os, signal; from nnunetv2_comnet.files import written_whole\n"
-        f"with written_whole({str(tmp_path / 'kept.txt')!r}) as t: t.write_text('new'); os.kill(os.getpid(), signal.SIGKILL)"
+        f"with written_whole({str(tmp_path / 'kept.txt')!r}) as new:\n"
+        "    new.write_text('new')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     assert (tmp_path / "kept.txt").read_text() == "old"

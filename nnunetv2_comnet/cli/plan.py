@@ -39,6 +39,7 @@ def _plan(
     )
     if preprocess:
         plans.preprocess(dataset, jobs)
+        typer.echo(f"preprocessed {plans.CONFIGURATION}")
     else:
         typer.echo(f"next: nnUNetv2_preprocess -d {dataset} -plans_name {plans.PLANS_NAME} -c {plans.CONFIGURATION}")
     typer.echo(f"then: nnUNetv2_train {dataset} 3d_fullres 0 -tr nnUNetTrainerCoMNeT -p {plans.PLANS_NAME}")

@@ -4,6 +4,7 @@ nnU-Net's hooks are overridden one by one, the smallest that serves; what is not
 """
 
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -143,7 +144,7 @@ class EpochLoop(nnUNetTrainer):
         """nnU-Net's loading; best score and patience are read off the restored log, so nothing more is stored."""
         try:
             super().load_checkpoint(filename_or_checkpoint)
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split())[:300]
             raise DataError(
                 f"checkpoint {filename_or_checkpoint} does not fit this trainer and its plans, or is damaged: {reason}"

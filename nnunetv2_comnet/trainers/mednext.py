@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
 
 
@@ -21,7 +23,9 @@ class nnUNetTrainerCoMNeT(RecipeTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The network that the plans name; nnU-Net's prediction calls this too."""
+        """The network that the plans name; nnU-Net's prediction calls this too, and knows no other hook of ours."""
+        if not torch.cuda.is_available():
+            tune_for_cpu()
         network: nn.Module = get_network_from_plans(
             configuration_manager.network_arch_class_name,
             configuration_manager.network_arch_init_kwargs,

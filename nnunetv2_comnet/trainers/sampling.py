@@ -37,7 +37,7 @@ class NumberedLoader(nnUNetDataLoader):
         super().__init__(*args, **kwargs)
         self.seed, self.period = seed, period
         self.rank, self.world_size = rank, world_size
-        self.workers = 1
+        self.workers = 0
         self._next = first
         self._started = False
 
@@ -56,12 +56,13 @@ class NumberedLoader(nnUNetDataLoader):
 
     def generate_train_batch(self) -> dict[str, Any]:
         """The next batch: 'data' (B, C, D, H, W), 'target' per scale, 'keys'."""
-        if not self._started:
+        if self.workers and not self._started:
             self._next += self.thread_id
+            torch.set_num_threads(1)  # a forked worker that enters its parent's thread pool waits for ever
             self._started = True
         with seeded(self.seed, int(self.period is not None), self._place()):
             batch: dict[str, Any] = super().generate_train_batch()
-        self._next += self.workers
+        self._next += max(1, self.workers)
         return batch
 
     def _place(self) -> int:

@@ -1,0 +1,34 @@
+# make demo: the main job on generated patients (CPU).  make test: lint, types, tests.  Both set up .venv first.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test lint types fast clean
+
+$(READY): pyproject.toml setup.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	rm -rf demo_output
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo/run.sh demo_output
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+fast: lint types
+	$(BIN)/pytest -m 'not e2e'
+
+test: lint types
+	$(BIN)/pytest -m 'not e2e'
+	$(BIN)/pytest -m e2e
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo_output

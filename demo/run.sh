@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The main job from beginning to end on generated patients, by nnU-Net's own commands.
+# Usage: demo/run.sh FOLDER [--cases N] [flags of `comnet plan`, e.g. --max-epochs 2]
+set -euo pipefail
+[ $# -ge 1 ] || { echo "usage: demo/run.sh FOLDER [--cases N] [flags of comnet plan]" >&2; exit 2; }
+mkdir -p "$1"; out=$(cd "$1" && pwd); shift
+cases=15
+if [ "${1:-}" = --cases ]; then cases=$2; shift 2; fi
+here=$(cd "$(dirname "$0")" && pwd)
+
+export nnUNet_raw=$out/raw nnUNet_preprocessed=$out/preprocessed nnUNet_results=$out/results
+export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1   # no worker processes: two cores are all used by the network
+mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
+eval "$(comnet env)"
+model=(-d 501 -c 3d_fullres -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans)
+folds=(0 1 2 3 4)
+step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$out/demo.log" | tail -n "${lines:-4}"; }
+
+lines=20 step comnet doctor
+step comnet phantom "$out/patients" --cases "$cases" --spacing 3.5 --jobs 2
+step comnet phantom "$out/new patients" --cases 4 --start 501 --spacing 3.5 --jobs 2
+lines=12 step comnet convert utsw "$out/patients" -d 501 --jobs 2 --preview
+step comnet convert utsw "$out/new patients" -d 502 --name HeldOut --jobs 2
+lines=12 step comnet plan -d 501 --preset demo --preprocess --jobs 2 "$@"
+
+for fold in "${folds[@]}"; do
+  step nnUNetv2_train 501 3d_fullres "$fold" -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans -device cpu
+done
+step nnUNetv2_find_best_configuration 501 -c 3d_fullres -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans -f "${folds[@]}"
+
+new=$nnUNet_raw/Dataset502_HeldOut
+found=$nnUNet_results/Dataset501_UTSWGlioma/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/crossval_results_folds_0_1_2_3_4
+step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted" "${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1
+step nnUNetv2_apply_postprocessing -i "$out/predicted" -o "$out/postprocessed" \
+  -pp_pkl_file "$found/postprocessing.pkl" -plans_json "$found/plans.json" -np 1
+
+# The model travels as one file: installed into an empty results folder, it predicts the same.
+step nnUNetv2_export_model_to_zip "${model[@]}" -f "${folds[@]}" -o "$out/model.zip"
+mkdir -p "$out/elsewhere"
+export nnUNet_results=$out/elsewhere
+step nnUNetv2_install_pretrained_model_from_zip "$out/model.zip"
+step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted again" "${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1
+for mask in "$out/predicted"/*.nii.gz; do
+  python "$here/same_voxels.py" "$mask" "$out/predicted again/$(basename "$mask")"
+done
+
+lines=20 step python "$here/summary.py" "$new" "$out/postprocessed" "$out/truth_and_prediction.png"
+printf '\n[%4ds] done; everything is in %s\n' "$SECONDS" "$out"

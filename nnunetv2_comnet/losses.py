@@ -1,0 +1,118 @@
+"""The losses: DSC++ and Dice per region, binary cross-entropy, and deep supervision (CoMNeT, loss equations).
+
+Everything is computed in float32, also inside autocast (float64 logits stay float64, for checks).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunetv2_comnet.errors import ConfigurationError
+
+SMOOTH = 1e-5
+
+
+def dsc_plus_plus(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    counted: Tensor | None = None,
+    smooth: float = SMOOTH,
+    squared: bool = True,
+) -> Tensor:
+    """DSC++ of every sample and region: (2 sum py + smooth) / (sum p^2 + sum y^2 + smooth), in [0, 1].
+
+    probabilities: (B, R, D, H, W) in [0, 1]; target: the same shape, 0 or 1; counted: (B, 1, D, H, W), 1 where a
+    voxel counts and 0 where it is ignored. squared=False leaves the squares out: the standard Dice. Returns (B, R).
+    """
+    p, y = _float(probabilities), target.to(_float(probabilities).dtype)
+    if counted is not None:
+        p, y = p * counted, y * counted
+    axes = tuple(range(2, p.ndim))
+    overlap = (p * y).sum(axes)
+    sizes = (p.square() + y.square()).sum(axes) if squared else (p + y).sum(axes)
+    return (2 * overlap + smooth) / (sizes + smooth)
+
+
+class DSCPlusPlusBCELoss(nn.Module):
+    """weight_dice * (1 - mean DSC++) + weight_bce * BCE, over regions and samples; squared=False: standard Dice.
+
+    logits: (B, R, D, H, W). target: (B, R, D, H, W), boolean or numeric, 0 or 1; with `has_ignore_channel` one
+    channel more, the last, which is 1 where a voxel is ignored (nnU-Net's form for regions). An ignored voxel counts
+    in neither term; with no voxel counted the loss is 0 and so is its gradient. Returns a scalar.
+    Raises ConfigurationError where the shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        smooth: float = SMOOTH,
+        squared: bool = True,
+        weight_dice: float = 1.0,
+        weight_bce: float = 1.0,
+        has_ignore_channel: bool = False,
+    ) -> None:
+        super().__init__()
+        if smooth <= 0:
+            raise ConfigurationError(f"DSC++: smooth must be above 0 (an absent region is 0/0 without), got {smooth}")
+        self.smooth, self.squared = smooth, squared
+        self.weight_dice, self.weight_bce = weight_dice, weight_bce
+        self.has_ignore_channel = has_ignore_channel
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        expected = (logits.shape[0], logits.shape[1] + self.has_ignore_channel, *logits.shape[2:])
+        if tuple(target.shape) != expected:
+            raise ConfigurationError(f"loss: expected a target of shape {expected}, got {tuple(target.shape)}")
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = _float(logits)
+            target = target.to(logits.dtype)
+            counted = 1 - target[:, -1:] if self.has_ignore_channel else None  # (B, 1, D, H, W)
+            regions = target[:, : logits.shape[1]]
+            dsc = dsc_plus_plus(logits.sigmoid(), regions, counted=counted, smooth=self.smooth, squared=self.squared)
+            return self.weight_dice * (1 - dsc.mean()) + self.weight_bce * _bce(logits, regions, counted)
+
+
+def _bce(logits: Tensor, target: Tensor, counted: Tensor | None) -> Tensor:
+    """Binary cross-entropy, mean over the counted voxels of all regions and samples; 0 where none is counted."""
+    if counted is None:
+        return F.binary_cross_entropy_with_logits(logits, target)
+    voxelwise = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
+    return voxelwise.sum() / (counted.sum() * logits.shape[1]).clamp(min=1)
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def deep_supervision_weights(n_levels: int) -> tuple[float, ...]:
+    """1, 1/2, 1/4, ... for n_levels outputs, finest first, divided by their sum."""
+    if n_levels < 1:
+        raise ConfigurationError(f"deep supervision: needs at least one level, got {n_levels}")
+    weights = [0.5**level for level in range(n_levels)]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+class DeepSupervisionLoss(nn.Module):
+    """The weighted sum of one loss over the levels of deep supervision.
+
+    weights: one per level, finest first, each above 0; None: `deep_supervision_weights(n_levels)`.
+    Called with equally long lists of logits and targets, finest first. Returns a scalar.
+    """
+
+    def __init__(self, loss: nn.Module, n_levels: int = 5, *, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weights = deep_supervision_weights(n_levels) if weights is None else tuple(map(float, weights))
+        if not self.weights or any(not weight > 0 for weight in self.weights):
+            raise ConfigurationError(f"deep supervision: every level needs a weight above 0, got {self.weights}")
+
+    def forward(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        if not len(outputs) == len(targets) == len(self.weights):
+            raise ConfigurationError(
+                f"deep supervision: expected {len(self.weights)} outputs and targets, "
+                f"got {len(outputs)} and {len(targets)}"
+            )
+        levels = zip(self.weights, outputs, targets, strict=True)
+        return torch.stack([weight * self.loss(output, target) for weight, output, target in levels]).sum()

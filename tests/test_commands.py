@@ -1,0 +1,107 @@
+"""comnet env, doctor and plan as users call them: what they print, and one line for each mistake."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunetv2_comnet.doctor import extension_folder, trainer_names
+
+COMMANDS = ("convert", "plan", "phantom", "env", "doctor")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(run: Any, name: str) -> None:
+    answer = run("comnet", name, "--help")
+    assert answer.returncode == 0
+    assert "Usage: comnet" in answer.stdout
+
+
+def test_help_lists_the_commands_and_the_version_is_told(run: Any) -> None:
+    answer = run("comnet", "--help").stdout
+    assert all(name in answer for name in COMMANDS)
+    assert run("comnet", "--version").stdout.startswith("comnet 0.")
+
+
+def test_env_prints_an_export_line_and_keeps_other_folders(run: Any) -> None:
+    alone = run("comnet", "env", env={"nnUNet_extTrainer": None}).stdout
+    assert alone == f"export nnUNet_extTrainer={extension_folder()}\n"
+    both = run("comnet", "env", env={"nnUNet_extTrainer": f"/other{os.pathsep}{extension_folder()}"}).stdout
+    assert both == f"export nnUNet_extTrainer={extension_folder()}{os.pathsep}/other\n"
+
+
+def test_the_doctor_is_content_with_a_good_environment(run: Any, nnunet_folders: Path) -> None:
+    answer = run("comnet", "doctor")
+    assert answer.returncode == 0, answer.stdout
+    assert "all is well" in answer.stdout
+    for name in trainer_names():
+        assert f"{name}: stock nnU-Net finds it in nnunetv2_comnet.trainers" in answer.stdout
+
+
+def test_the_doctor_names_each_thing_wrong_with_its_mend(run: Any, nnunet_folders: Path, tmp_path: Path) -> None:
+    # A torchvision that does not fit: what a CPU build of torch beside the index's torchvision looks like.
+    broken = tmp_path / "site" / "torchvision"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    answer = run(
+        "comnet", "doctor",
+        env={"nnUNet_raw": None, "nnUNet_results": str(tmp_path / "absent"), "nnUNet_extTrainer": "/elsewhere",
+             "PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stdout + answer.stderr
+    for said in (
+        "wrong  nnUNet_raw: not set",
+        "mend: export nnUNet_raw=/a/folder/of/yours",
+        f"mend: mkdir -p {tmp_path / 'absent'}",
+        "wrong  nnUNet_extTrainer: /elsewhere",
+        'mend: eval "$(comnet env)"',
+        "torchvision fits torch: operator torchvision::nms does not exist",
+        "pip install -U --force-reinstall torch torchvision",
+        "wrong  nnUNetTrainerCoMNeT",
+    ):
+        assert said in answer.stdout, said
+
+
+def test_plan_writes_what_the_flags_say(blobs: Path) -> None:
+    plans = json.loads((blobs / "nnUNetCoMNeTPlans.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    assert list(plans["configurations"]) == ["3d_fullres"]
+    # The blobs' brain is 39 x 43 x 35 voxels (S-I, A-P, L-R): 48 on every axis holds it.
+    assert configuration["patch_size"] == [48, 48, 48]
+    assert configuration["batch_size"] == 1
+    assert configuration["use_mask_for_norm"] == [True] * 4
+    assert configuration["architecture"]["network_class_name"] == "nnunetv2_comnet.networks.mednext_from_plans"
+    assert plans["comnet"]["preset"] == "demo"
+    assert plans["comnet"]["patch_size"] == [48, 48, 48]
+    assert plans["transpose_forward"] == [0, 1, 2]
+    assert plans["image_reader_writer"] == "SimpleITKIOWithReorient"
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (["-d", "777"], {}, "there is no dataset 777 in nnUNet_raw"),
+        (["-d", "501", "--preset", "papr"], {}, "unknown preset 'papr'; there are: paper, demo"),
+        (["-d", "501", "--network-size", "XL"], {}, "network_size = 'XL': input should be 'S', 'B', 'M' or 'L'"),
+        (["-d", "501", "--patch-size", "100", "100", "100"], {}, "every side must be a multiple of 16"),
+        (["-d", "501"], {"nnUNet_raw": None}, "environment variable nnUNet_raw is not set"),
+        (["-d", "501"], {"nnUNet_preprocessed": "/absent"}, "nnUNet_preprocessed names /absent, which is not a folder"),
+    ],
+)
+def test_a_mistake_in_planning_gets_one_line(run: Any, blobs: Path, words: list, env: dict, said: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in blobs.parent.rglob("*")}
+    answer = run("comnet", "plan", *words, env=env)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("comnet: error: ")
+    assert answer.stderr.count("\n") == 1
+    assert said in answer.stderr
+    assert {path: path.stat().st_mtime_ns for path in blobs.parent.rglob("*")} == before
+
+
+def test_an_impossible_dataset_id_is_a_usage_error(run: Any) -> None:
+    answer = run("comnet", "plan", "-d", "1000")
+    assert answer.returncode == 2
+    assert "use a number from 1 to 999" in answer.stderr

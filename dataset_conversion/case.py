@@ -1,0 +1,262 @@
+"""Converts one case, in a worker process: read, check, choose the mask, write whole files, keep a record.
+
+The record (`.comnet/cases/<case>.json` in the dataset's folder) is written last and removed first, so that an
+interrupted case is converted again and an unchanged one is not.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_comnet.dataset_conversion import checks
+from nnunetv2_comnet.dataset_conversion.findings import Finding, error, has_error
+from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, MaskSource
+from nnunetv2_comnet.dataset_conversion.masks import ChosenMask, choose_mask, missing_mask
+from nnunetv2_comnet.dataset_conversion.scan import CaseFiles
+from nnunetv2_comnet.dataset_conversion.volumes import Volume, link_whole, read_volume, write_volume
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import read_json, write_json
+from nnunetv2_comnet.regions import LabelScheme
+
+RULES_VERSION = 1  # raise it when a check or the written files change: every case is then converted anew
+ENDING = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class CaseSettings:
+    """What is the same for all cases of a run."""
+
+    dataset_folder: Path
+    scheme: LabelScheme
+    label_map: Mapping[int, int]
+    masks: tuple[MaskSource, ...]
+    stacked: tuple[str, ...]
+    tolerance: float
+    keep_empty: bool
+    link: bool
+    preview: bool
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of a case. `voxels` counts the mask's written labels; `links` the files that were not copied."""
+
+    case: str
+    patient: str
+    findings: tuple[Finding, ...] = ()
+    mask_kind: str = ""
+    mask_file: str = ""
+    label_map: str = ""
+    links: int = 0
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    voxels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def converted(self) -> bool:
+        return not has_error(list(self.findings))
+
+    def codes(self, severity: str) -> list[str]:
+        """The codes of this case's findings of that severity, each once, in the order found."""
+        return list(dict.fromkeys(finding.code for finding in self.findings if finding.severity == severity))
+
+
+def image_path(folder: Path, case: str, channel: int) -> Path:
+    return folder / "imagesTr" / f"{case}_{channel:04d}{ENDING}"
+
+
+def label_path(folder: Path, case: str) -> Path:
+    return folder / "labelsTr" / f"{case}{ENDING}"
+
+
+def preview_path(folder: Path, case: str) -> Path:
+    return folder / "previews" / f"{case}.png"
+
+
+def record_path(folder: Path, case: str) -> Path:
+    return folder / ".comnet" / "cases" / f"{case}.json"
+
+
+def output_paths(folder: Path, case: str) -> list[Path]:
+    return [*(image_path(folder, case, index) for index in range(len(CHANNELS))), label_path(folder, case)]
+
+
+def remove_case(folder: Path, case: str) -> None:
+    """Deletes whatever an earlier run wrote for a case; the record goes first."""
+    for path in (record_path(folder, case), *output_paths(folder, case), preview_path(folder, case)):
+        path.unlink(missing_ok=True)
+
+
+def fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
+    """Changes with the source's files (path, size, time of change) and with every option that matters to a case."""
+    sources = []
+    for path in [*files.channels.values(), *files.masks.values()]:
+        status = path.stat()
+        sources.append([str(path), status.st_size, status.st_mtime_ns])
+    content = {
+        "rules": RULES_VERSION,
+        "patient": files.patient,
+        "sources": sources,
+        "found": [finding.as_dict() for finding in files.findings],
+        "scheme": [settings.scheme.name, sorted(settings.scheme.to_canonical.items())],
+        "regions": list(settings.scheme.regions.items()),
+        "label_map": sorted(settings.label_map.items()),
+        "masks": [[mask.kind, *mask.files, mask.only_where_grid_matches] for mask in settings.masks],
+        "options": [settings.stacked, settings.tolerance, settings.keep_empty, settings.link],
+    }
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | None:
+    """The result of an earlier run, where neither source nor options nor outputs have changed since."""
+    path = record_path(settings.dataset_folder, files.case)
+    if not path.is_file():
+        return None
+    try:
+        record = read_json(path)
+        kept = record["fingerprint"] == fingerprint(files, settings) and all(
+            (settings.dataset_folder / name).stat().st_size == size for name, size in record["outputs"]
+        )
+        result = _from_record(record["result"]) if kept else None
+    except (DataError, KeyError, TypeError, OSError):  # a damaged record is no record
+        return None
+    if result and result.converted and settings.preview:
+        return result if preview_path(settings.dataset_folder, files.case).is_file() else None
+    return result
+
+
+def _from_record(content: dict[str, Any]) -> CaseResult:
+    content = dict(content)
+    findings = tuple(Finding(**finding) for finding in content.pop("findings"))
+    content |= {name: tuple(content[name]) for name in ("shape", "spacing_mm")}
+    return CaseResult(findings=findings, **content)
+
+
+def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
+    """Converts or refuses one case. Only a failure to write (a full disk) raises: OSError."""
+    folder = settings.dataset_folder
+    mark = fingerprint(files, settings)
+    record_path(folder, files.case).unlink(missing_ok=True)
+    try:
+        result = _convert(files, settings)
+    except MemoryError:
+        result = CaseResult(files.case, files.patient, (error("out-of-memory", "not enough memory; use --jobs 1"),))
+    outputs = output_paths(folder, files.case) if result.converted else []
+    if not result.converted:
+        remove_case(folder, files.case)
+    sizes = [[str(path.relative_to(folder)), path.stat().st_size] for path in outputs]
+    content = {**vars(result), "findings": [finding.as_dict() for finding in result.findings]}
+    write_json(record_path(folder, files.case), {"fingerprint": mark, "outputs": sizes, "result": content})
+    return result
+
+
+def _convert(files: CaseFiles, settings: CaseSettings) -> CaseResult:
+    findings = [*files.findings, *missing_mask(files.masks, settings.masks)]
+    if has_error(findings):
+        return CaseResult(files.case, files.patient, tuple(findings))
+    volumes, problems = _read_channels(files, settings)
+    findings += problems
+    if has_error(findings):
+        return CaseResult(files.case, files.patient, tuple(findings))
+    reference = volumes[CHANNELS[0]]
+    mask, problems = choose_mask(
+        files.masks,
+        settings.masks,
+        settings.scheme,
+        settings.label_map,
+        reference.grid,
+        reference.path.name,
+        settings.tolerance,
+    )
+    findings += problems
+    if mask is not None:
+        findings += _check_mask(volumes, mask, settings)
+    if mask is None or has_error(findings):
+        return CaseResult(files.case, files.patient, tuple(findings))
+    return _write(files, settings, volumes, mask, findings)
+
+
+def _read_channels(files: CaseFiles, settings: CaseSettings) -> tuple[dict[str, Volume], list[Finding]]:
+    """The four channels, and every defect that can be seen without the mask."""
+    volumes: dict[str, Volume] = {}
+    findings: list[Finding] = []
+    if settings.stacked:
+        path = files.channels[CHANNELS[0]]
+        stack, findings = read_volume(path, settings.tolerance, len(settings.stacked))
+        if stack is not None:
+            for channel in CHANNELS:
+                data = np.ascontiguousarray(stack.data[..., settings.stacked.index(channel)])
+                volumes[channel] = Volume(path, data, stack.grid, clean=False)
+    else:
+        for channel in CHANNELS:
+            volume, problems = read_volume(files.channels[channel], settings.tolerance)
+            findings += problems
+            if volume is not None:
+                volumes[channel] = volume
+    if len(volumes) < len(CHANNELS):
+        return volumes, findings
+    first = volumes[CHANNELS[0]]
+    for channel, volume in volumes.items():
+        name = f"{channel} ({volume.path.name})"
+        findings += checks.same_grid(first.grid, first.path.name, volume.grid, volume.path, settings.tolerance)
+        findings += checks.non_finite(volume.data, name) or checks.constant_channel(volume.data, name)
+    if not has_error(findings):
+        findings += checks.duplicate_channels({channel: volume.data for channel, volume in volumes.items()})
+    return volumes, findings
+
+
+def _check_mask(volumes: Mapping[str, Volume], mask: ChosenMask, settings: CaseSettings) -> list[Finding]:
+    name = mask.path.name
+    findings = checks.empty_mask(mask.labels, name, settings.keep_empty)
+    if not mask.labels.any():
+        return findings
+    channels = {channel: volume.data for channel, volume in volumes.items()}
+    brain = np.logical_or.reduce([data != 0 for data in channels.values()])
+    findings += checks.tumour_outside_brain(mask.labels, brain, name)
+    return findings + checks.weak_contrast(channels, mask.labels, brain)
+
+
+def _write(
+    files: CaseFiles, settings: CaseSettings, volumes: Mapping[str, Volume], mask: ChosenMask, findings: list[Finding]
+) -> CaseResult:
+    folder, case = settings.dataset_folder, files.case
+    grid = volumes[CHANNELS[0]].grid
+    links = 0
+    for index, channel in enumerate(CHANNELS):
+        volume = volumes[channel]
+        target = image_path(folder, case, index)
+        if settings.link and volume.clean:
+            link_whole(target, volume.path)
+            links += 1
+        else:
+            write_volume(target, volume.data, volume.grid.affine)
+    if settings.link and mask.usable_as_it_is:
+        link_whole(label_path(folder, case), mask.path)
+        links += 1
+    else:
+        write_volume(label_path(folder, case), mask.labels, grid.affine)
+    if settings.preview:
+        from nnunetv2_comnet.dataset_conversion.preview import draw_preview
+
+        images = {channel: volume.data for channel, volume in volumes.items()}
+        draw_preview(preview_path(folder, case), case, images, mask.labels, grid.affine)
+    else:
+        preview_path(folder, case).unlink(missing_ok=True)  # an older picture would show what is no longer there
+    written = sorted({label for members in settings.scheme.regions.values() for label in members})
+    return CaseResult(
+        case,
+        files.patient,
+        tuple(findings),
+        mask_kind=mask.kind,
+        mask_file=mask.path.name,
+        label_map=mask.applied_map,
+        links=links,
+        shape=grid.shape,
+        spacing_mm=tuple(round(float(value), 6) for value in grid.spacing_mm),
+        voxels={str(label): int(np.count_nonzero(mask.labels == label)) for label in written},
+    )

@@ -1,0 +1,123 @@
+"""The checks of a case's contents: one function per defect, each returns findings or nothing.
+
+`brain` is where any channel is not 0 (skull-stripped images are exactly 0 outside); masks here carry written labels.
+The test of contrast inside the enhancing tumour follows TRACE's `check_data` (z-scored T1c against T1).
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
+from nnunetv2_comnet.dataset_conversion.volumes import Grid, grid_differences
+from nnunetv2_comnet.regions import ET
+
+LABEL_TOLERANCE = 1e-3  # labels nearer to an integer than this are rounded
+FEW_VOXELS = 10  # a mask, or an enhancing tumour, below this is too small to judge
+OUTSIDE_ERROR = 0.05  # fraction of the tumour that lies where every channel is 0
+OUTSIDE_WARNING = 0.005
+WEAK_CONTRAST = 0.25  # T1c minus T1n inside ET, in standard deviations of the brain; a real ring lies near 2
+
+Array = npt.NDArray[Any]
+
+
+def same_grid(reference: Grid, reference_name: str, grid: Grid, path: Path, tolerance: float) -> list[Finding]:
+    """Shape, spacing, origin and direction of a file against the case's first channel."""
+    return [
+        error(code, f"{path.name} does not lie on the grid of {reference_name}: {text}")
+        for code, text in grid_differences(reference, grid, tolerance)
+    ]
+
+
+def non_finite(data: Array, name: str) -> list[Finding]:
+    if data.dtype.kind != "f":
+        return []
+    count = int(data.size - np.count_nonzero(np.isfinite(data)))
+    return [error("non-finite", f"{name} has {count} voxels that are NaN or infinite")] if count else []
+
+
+def constant_channel(data: Array, name: str) -> list[Finding]:
+    value = data.flat[0]
+    return (
+        [error("constant-channel", f"{name} has the same value, {value}, in all voxels")]
+        if (data == value).all()
+        else []
+    )
+
+
+def duplicate_channels(channels: Mapping[str, Array]) -> list[Finding]:
+    """Two channels with the same values: one sequence was copied under two names."""
+    return [
+        error("duplicate-channels", f"{first} and {second} hold the same values voxel by voxel")
+        for first, second in combinations(channels, 2)
+        if channels[first].shape == channels[second].shape and np.array_equal(channels[first], channels[second])
+    ]
+
+
+def fractional_labels(data: Array, name: str) -> list[Finding]:
+    """Labels off an integer by more than `LABEL_TOLERANCE`: a mask that was interpolated."""
+    if data.dtype.kind != "f":
+        return []
+    off = np.abs(data - np.rint(data)) > LABEL_TOLERANCE
+    count = int(np.count_nonzero(off))
+    if not count:
+        return []
+    examples = ", ".join(f"{value:.6g}" for value in np.unique(data[off])[:3])
+    text = f"{name} has {count} voxels whose label is no integer, e.g. {examples}; it was probably interpolated"
+    return [error("fractional-labels", text)]
+
+
+def unknown_labels(labels: Array, known: frozenset[int], name: str) -> list[Finding]:
+    """Labels of the source that the scheme does not explain; they are never interpreted."""
+    values, counts = np.unique(labels[labels != 0], return_counts=True)
+    strange = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True) if value not in known]
+    if not strange:
+        return []
+    shown = ", ".join(strange[:8]) + (", ..." if len(strange) > 8 else "")
+    text = (
+        f"{name} has labels without a documented meaning: {shown}; known are {sorted(known)}, --label-map adds others"
+    )
+    return [error("unknown-labels", text)]
+
+
+def empty_mask(mask: Array, name: str, keep_empty: bool) -> list[Finding]:
+    """No tumour at all is an error unless the user keeps such cases; a handful of voxels is a warning."""
+    count = int(np.count_nonzero(mask))
+    if not count:
+        return [(warning if keep_empty else error)("empty-mask", f"{name} holds no tumour (--keep-empty converts it)")]
+    return [warning("small-mask", f"{name} holds only {count} tumour voxels")] if count < FEW_VOXELS else []
+
+
+def tumour_outside_brain(mask: Array, brain: Array, name: str) -> list[Finding]:
+    tumour = mask != 0
+    total = int(np.count_nonzero(tumour))
+    outside = int(np.count_nonzero(tumour & ~brain))
+    fraction = outside / total if total else 0.0
+    text = f"{name}: {100 * fraction:.1f} % of the tumour ({outside} of {total} voxels) lies where every channel is 0"
+    if fraction > OUTSIDE_ERROR:
+        return [error("tumour-outside-brain", text)]
+    return [warning("tumour-partly-outside-brain", text)] if fraction > OUTSIDE_WARNING else []
+
+
+def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> list[Finding]:
+    """T1c should be brighter than T1n where the mask says "enhancing"; else channels or labels may be swapped."""
+    enhancing = (mask == ET) & brain
+    if np.count_nonzero(enhancing) < FEW_VOXELS:
+        return []
+    gain = _mean_z(channels["T1c"], enhancing, brain) - _mean_z(channels["T1n"], enhancing, brain)
+    if gain >= WEAK_CONTRAST:
+        return []
+    text = (
+        f"inside the enhancing tumour T1c exceeds T1n by {gain:.2f} standard deviations (expected {WEAK_CONTRAST} or "
+        "more): T1n and T1c, or the labels, may be swapped"
+    )
+    return [warning("weak-contrast", text)]
+
+
+def _mean_z(channel: Array, where: Array, brain: Array) -> float:
+    values = channel[brain].astype(np.float64)
+    return float((channel[where].mean(dtype=np.float64) - values.mean()) / (values.std() or 1.0))

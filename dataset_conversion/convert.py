@@ -1,0 +1,216 @@
+"""The one engine for all layouts: scan, check, write whole files, refuse cases with reasons, describe the dataset."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunetv2_comnet.dataset_conversion import report
+from nnunetv2_comnet.dataset_conversion.case import CaseResult, CaseSettings, convert_case, earlier_result, remove_case
+from nnunetv2_comnet.dataset_conversion.findings import error, warning
+from nnunetv2_comnet.dataset_conversion.layouts import Layout, find_layout
+from nnunetv2_comnet.dataset_conversion.masks import policy_masks
+from nnunetv2_comnet.dataset_conversion.metadata import Metadata, find_metadata_file, read_metadata, unmatched
+from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
+from nnunetv2_comnet.dataset_conversion.pool import run_all
+from nnunetv2_comnet.dataset_conversion.scan import CaseFiles, scan
+from nnunetv2_comnet.dataset_conversion.splits import Split, make_splits
+from nnunetv2_comnet.dataset_conversion.target import dataset_folder, dataset_json, prepare_folder, write_or_remove
+from nnunetv2_comnet.dataset_conversion.volumes import GEOMETRY_TOLERANCE
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+
+FOLDS = 5
+SPLIT_SEED = 12345
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions:
+    """Everything that a conversion can be told; see `comnet convert --help`. `tolerance` is in mm (spacing, origin)
+    and without unit (direction); `label_map` maps labels of the source to written ones."""
+
+    layout: str | Layout
+    source: Path
+    dataset_id: int
+    out: Path | None = None
+    name: str | None = None
+    layout_file: Path | None = None
+    jobs: int = 1
+    link: bool = False
+    label_policy: str | None = None
+    label_map: Mapping[int, int] = field(default_factory=dict)
+    variant: str | None = None
+    tolerance: float = GEOMETRY_TOLERANCE
+    keep_empty: bool = False
+    metadata: Path | None = None
+    metadata_key: str | None = None
+    stratify: str | None = None
+    folds: int = FOLDS
+    split_seed: int = SPLIT_SEED
+    preview: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What came of a conversion. `unchanged` counts the converted cases that an earlier run had already written."""
+
+    folder: Path
+    cases: tuple[CaseResult, ...]
+    unchanged: int
+    splits: tuple[Split, ...]
+    without_metadata: tuple[str, ...]
+
+    @property
+    def converted(self) -> tuple[CaseResult, ...]:
+        return tuple(case for case in self.cases if case.converted)
+
+    @property
+    def excluded(self) -> tuple[CaseResult, ...]:
+        return tuple(case for case in self.cases if not case.converted)
+
+
+def convert_dataset(options: ConversionOptions) -> ConversionResult:
+    """Converts a dataset into nnU-Net's raw format, as far as its cases pass the checks.
+
+    Raises `ConfigurationError` for options that cannot be used and `DataError` where there is no case at all or a file
+    cannot be written; cases with defects are excluded, with their reasons, in the result and the report.
+    """
+    layout = options.layout if isinstance(options.layout, Layout) else find_layout(options.layout, options.layout_file)
+    _check_numbers(options)
+    name = options.name or layout.dataset_name
+    settings = _case_settings(options, layout, dataset_folder(options.out, options.dataset_id, name))
+    prove_paint_order(settings.scheme)
+    metadata = _metadata(options, layout)
+    found = scan(options.source, layout, options.variant, skip=settings.dataset_folder)
+    try:
+        prepare_folder(settings.dataset_folder, [files.case for files in found], options.overwrite)
+        results, unchanged = _convert_cases(found, settings, options.jobs)
+        without = unmatched(metadata, [(result.case, result.patient) for result in results])
+        results = [_noted(result, metadata, result.case in without) for result in results]
+        splits = _splits(results, options, metadata)
+        _describe(settings, layout, name, results, splits, metadata, _stated(options, layout, settings))
+    except OSError as problem:
+        raise DataError(
+            f"cannot write to {settings.dataset_folder}: {problem}; mend that and run it again"
+        ) from problem
+    return ConversionResult(settings.dataset_folder, tuple(results), unchanged, tuple(splits), tuple(without))
+
+
+def _check_numbers(options: ConversionOptions) -> None:
+    if options.jobs < 1:
+        raise ConfigurationError(f"--jobs {options.jobs} cannot be used; it is the number of processes, 1 or more")
+    if options.folds < 2:
+        raise ConfigurationError(f"--folds {options.folds} cannot be used; cross-validation needs 2 or more")
+    if not options.tolerance >= 0 or options.split_seed < 0:
+        raise ConfigurationError("--tolerance and --split-seed must not be negative")
+
+
+def _case_settings(options: ConversionOptions, layout: Layout, folder: Path) -> CaseSettings:
+    layout.channel_patterns(options.variant)  # refuses an unknown variant before anything is read
+    return CaseSettings(
+        dataset_folder=folder,
+        scheme=layout.scheme.with_label_map(options.label_map),
+        label_map=dict(options.label_map),
+        masks=policy_masks(layout, options.label_policy),
+        stacked=layout.stacked,
+        tolerance=options.tolerance,
+        keep_empty=options.keep_empty,
+        link=options.link,
+        preview=options.preview,
+    )
+
+
+def _metadata(options: ConversionOptions, layout: Layout) -> Metadata:
+    path = options.metadata or find_metadata_file(options.source, layout)
+    metadata = read_metadata(path, options.metadata_key or layout.metadata_key) if path else Metadata()
+    if options.stratify is not None:
+        metadata.require_column(options.stratify)
+    return metadata
+
+
+def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int) -> tuple[list[CaseResult], int]:
+    """The results of all cases, sorted, and how many converted ones were left as they were."""
+    results: dict[str, CaseResult] = {}
+    to_do = []
+    for files in found:
+        if earlier := earlier_result(files, settings):
+            results[files.case] = earlier
+        else:
+            to_do.append(files)
+    unchanged = sum(result.converted for result in results.values())
+    work = partial(convert_case, settings=settings)
+    finished = run_all(work, to_do, max(1, min(jobs, len(to_do))), partial(_worker_died, settings=settings))
+    for result in tqdm(finished, total=len(to_do), desc="converting", unit="case", disable=None if to_do else True):
+        results[result.case] = result
+    return [results[files.case] for files in found], unchanged
+
+
+def _worker_died(files: CaseFiles, settings: CaseSettings) -> CaseResult:
+    remove_case(settings.dataset_folder, files.case)
+    text = "the process that converted it was killed, twice, perhaps for want of memory; use --jobs 1"
+    return CaseResult(files.case, files.patient, (error("worker-died", text),))
+
+
+def _noted(result: CaseResult, metadata: Metadata, is_unmatched: bool) -> CaseResult:
+    if not is_unmatched:
+        return result
+    note = warning("no-metadata", f"no row for {result.case} in {metadata.path.name if metadata.path else ''}")
+    return CaseResult(**{**vars(result), "findings": (*result.findings, note)})
+
+
+def _splits(results: Sequence[CaseResult], options: ConversionOptions, metadata: Metadata) -> list[Split]:
+    patients = {result.case: result.patient for result in results if result.converted}
+    categories: dict[str, str] = {}
+    if options.stratify is not None:
+        for case, patient in sorted(patients.items()):
+            categories.setdefault(patient, (metadata.of(case, patient) or {}).get(options.stratify, ""))
+    return make_splits(patients, options.folds, options.split_seed, categories)
+
+
+def _stated(options: ConversionOptions, layout: Layout, settings: CaseSettings) -> dict[str, Any]:
+    """The options that shaped the dataset, for the report."""
+    return {
+        "layout": layout.name,
+        "scheme": layout.scheme.name,
+        "label_policy": options.label_policy or next(iter(layout.policies)),
+        "label_map": {str(source): target for source, target in settings.label_map.items()},
+        "variant": options.variant,
+        "link": options.link,
+        "tolerance": options.tolerance,
+        "keep_empty": options.keep_empty,
+        "stratify": options.stratify,
+        "folds": options.folds,
+        "split_seed": options.split_seed,
+    }
+
+
+def _describe(
+    settings: CaseSettings,
+    layout: Layout,
+    name: str,
+    results: Sequence[CaseResult],
+    splits: Sequence[Split],
+    metadata: Metadata,
+    stated: Mapping[str, Any],
+) -> None:
+    """Writes dataset.json, the folds and the reports; with nothing converted only the reports are left."""
+    folder = settings.dataset_folder
+    n_cases = sum(result.converted for result in results)
+    table = report.rows(results, splits, metadata)
+    about = dataset_json(layout, settings.scheme, name, n_cases)
+    write_or_remove(
+        {
+            folder / "dataset.json": _json(about) if n_cases else None,
+            folder / "splits_final.json": _json(splits) if splits else None,
+            folder / "conversion_report.csv": report.as_csv(table),
+            folder / "conversion_report.json": report.as_json(table, results, stated, metadata),
+        }
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

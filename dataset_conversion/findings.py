@@ -1,0 +1,32 @@
+"""A finding: one defect of one case, under a stable code that reports and scripts can count."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`code` is stable, `severity` says whether the case is excluded, `text` is a sentence that names the file."""
+
+    code: str
+    severity: Severity
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def error(code: str, text: str) -> Finding:
+    """A defect that excludes the case."""
+    return Finding(code, "error", text)
+
+
+def warning(code: str, text: str) -> Finding:
+    """Something that a human should look at; the case is converted."""
+    return Finding(code, "warning", text)
+
+
+def has_error(findings: list[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)

@@ -1,0 +1,113 @@
+"""Chooses a case's mask by the label policy and reads it: labels rounded, checked, mapped to the written numbering."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.dataset_conversion import checks
+from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
+from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource
+from nnunetv2_comnet.dataset_conversion.volumes import Grid, read_volume
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.regions import LabelScheme
+
+
+@dataclass(frozen=True)
+class ChosenMask:
+    """A mask in written labels, uint8. `applied_map` names the user's label mappings that changed a voxel of it."""
+
+    kind: str
+    path: Path
+    labels: npt.NDArray[np.uint8]
+    applied_map: str
+    usable_as_it_is: bool
+
+
+def policy_masks(layout: Layout, policy: str | None) -> tuple[MaskSource, ...]:
+    """The masks of the chosen policy, in order of preference. Raises `ConfigurationError` for an unknown policy."""
+    policies = layout.policies
+    if policy is None:
+        policy = next(iter(policies))
+    elif not layout.label_policies:
+        raise ConfigurationError(f"--label-policy does not apply to layout {layout.name}, which has one mask per case")
+    if policy not in policies:
+        raise ConfigurationError(
+            f"layout {layout.name} has no label policy '{policy}'; its policies are: {', '.join(policies)}"
+        )
+    by_kind = {mask.kind: mask for mask in layout.masks}
+    return tuple(by_kind[kind] for kind in policies[policy])
+
+
+def parse_label_map(text: str) -> dict[int, int]:
+    """`3:1,5:0` as {3: 1, 5: 0}: labels of the source, and the written labels they become."""
+    pairs: dict[int, int] = {}
+    for part in text.split(","):
+        source, _, target = part.partition(":")
+        try:
+            key, value = int(source), int(target)
+        except ValueError:
+            raise ConfigurationError(
+                f"--label-map '{text}' is not of the form 3:1,5:0 (source label:written label)"
+            ) from None
+        if key in pairs:
+            raise ConfigurationError(f"--label-map '{text}' maps label {key} twice")
+        pairs[key] = value
+    return pairs
+
+
+def choose_mask(
+    found: Mapping[str, Path],
+    candidates: Sequence[MaskSource],
+    scheme: LabelScheme,
+    label_map: Mapping[int, int],
+    reference: Grid,
+    reference_name: str,
+    tolerance: float,
+) -> tuple[ChosenMask | None, list[Finding]]:
+    """The first candidate that may be used, with a warning for each one passed over; or None and the errors."""
+    notes: list[Finding] = []
+    refusals: list[Finding] = []
+    for candidate in candidates:
+        path = found.get(candidate.kind)
+        if path is None:
+            continue
+        volume, problems = read_volume(path, tolerance)
+        if volume is None:
+            return None, problems
+        if problems := checks.same_grid(reference, reference_name, volume.grid, path, tolerance):
+            if not candidate.only_where_grid_matches:
+                return None, problems
+            notes.append(warning("mask-other-grid", f"{problems[0].text}; this mask was passed over"))
+        elif problems := checks.non_finite(volume.data, path.name) or checks.fractional_labels(volume.data, path.name):
+            return None, problems
+        elif problems := checks.unknown_labels(np.rint(volume.data), scheme.known_labels, path.name):
+            if not candidate.only_where_labels_known:
+                return None, problems
+            notes.append(warning("undocumented-labels", f"{problems[0].text}; this mask was passed over"))
+        else:
+            return _mapped(candidate.kind, path, volume.data, volume.clean, scheme, label_map), notes
+        refusals += problems
+    return None, refusals or missing_mask(found, candidates)
+
+
+def missing_mask(found: Mapping[str, Path], candidates: Sequence[MaskSource]) -> list[Finding]:
+    """The finding that not one mask of the policy is there."""
+    if any(candidate.kind in found for candidate in candidates):
+        return []
+    wanted = " or ".join(pattern for candidate in candidates for pattern in candidate.files)
+    return [error("missing-mask", f"no mask: no file {wanted}")]
+
+
+def _mapped(
+    kind: str, path: Path, data: npt.NDArray[Any], clean: bool, scheme: LabelScheme, label_map: Mapping[int, int]
+) -> ChosenMask:
+    labels = np.rint(data).astype(np.int64)
+    written = scheme.canonical(labels)
+    present = set(np.unique(labels[labels != 0]).tolist())
+    applied = ",".join(f"{key}:{value}" for key, value in sorted(label_map.items()) if key in present)
+    unchanged = clean and data.dtype == np.uint8 and bool(np.array_equal(written, data))
+    return ChosenMask(kind, path, written, applied, unchanged)

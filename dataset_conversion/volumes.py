@@ -1,0 +1,206 @@
+"""Reads a NIfTI file whole, as nibabel and SimpleITK see it, and writes one with a single clean affine.
+
+nibabel prefers the sform, SimpleITK under some codes the qform: a file in which the two differ has two geometries, so
+it is refused instead of choosing one (NIfTI-1 standard, "method 2" and "method 3").
+"""
+
+import gzip
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 (the field's own spelling)
+from nibabel import imageglobals
+
+from nnunetv2_comnet.dataset_conversion.findings import Finding, error
+from nnunetv2_comnet.files import PARTIAL, written_whole
+
+GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels lie: `shape` of three axes, `affine` (4, 4) from voxel indices to RAS millimetres."""
+
+    shape: tuple[int, ...]
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def spacing_mm(self) -> npt.NDArray[np.float64]:
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def origin_mm(self) -> npt.NDArray[np.float64]:
+        return self.affine[:3, 3]
+
+    @property
+    def direction(self) -> npt.NDArray[np.float64]:
+        return self.affine[:3, :3] / self.spacing_mm
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The true values of a file (scaling applied, native byte order), 3-D or with the channels as fourth axis.
+
+    `clean` says that the file can be used as it is: compressed, unscaled, qform and sform both set and equal.
+    """
+
+    path: Path
+    data: npt.NDArray[Any]
+    grid: Grid
+    clean: bool
+
+
+def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volume | None, list[Finding]]:
+    """Reads `path`: a volume, or None and the reasons. `n_channels` > 0 asks for a fourth axis of that length."""
+    try:
+        image = _read_image(path)
+        data, scaled = _values(image)
+    except Exception as problem:  # whatever a broken file makes the reader raise is the file's defect
+        return None, [error("unreadable", f"{path.name} cannot be read: {_one_line(problem)}")]
+    shape = data.shape
+    if n_channels and (len(shape) != 4 or shape[3] != n_channels):
+        return None, [error("not-3d", f"{path.name} has shape {shape}; expected 4-D with {n_channels} channels")]
+    if not n_channels and len(shape) != 3:
+        return None, [error("not-3d", f"{path.name} has {len(shape)} axes, shape {shape}; expected a 3-D volume")]
+    if data.dtype.kind not in "iuf" or 0 in shape:
+        return None, [error("unreadable", f"{path.name} holds {data.dtype} of shape {shape}, not one number per voxel")]
+    affine, findings = _affine(path, image, shape[:3], tolerance)
+    if affine is None:
+        return None, findings
+    codes = int(image.header["qform_code"]), int(image.header["sform_code"])
+    clean = path.name.endswith(".nii.gz") and min(codes) > 0 and not scaled
+    return Volume(path, data, Grid(tuple(shape[:3]), affine), clean), findings
+
+
+def _read_image(path: Path) -> Any:
+    raw = path.read_bytes()
+    if path.name.endswith(".gz"):
+        raw = gzip.decompress(raw)  # whole, so that a cut or damaged stream fails its own checksum
+    if len(raw) < 348:
+        raise ValueError(f"{len(raw)} bytes are no NIfTI file")
+    kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+    imageglobals.logger.disabled = True  # the defect is reported by us, with the file's name
+    try:
+        return kind.from_bytes(raw)
+    finally:
+        imageglobals.logger.disabled = False
+
+
+def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
+    """The values, and whether the header scaled them. Scaled integers that stay whole are kept as integers."""
+    proxy = image.dataobj
+    scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
+    data = np.asarray(proxy)
+    if not scaled:
+        if data.dtype.kind == "f" and data.dtype.itemsize > 8:
+            return data.astype(np.float64), True
+        return data.astype(data.dtype.newbyteorder("="), copy=False), False
+    if np.isfinite(data).all() and (data == np.rint(data)).all():
+        peak = np.abs(data).max(initial=0)
+        for dtype in (np.int16, np.int32):
+            if peak <= np.iinfo(dtype).max:
+                return data.astype(dtype), True
+    return data.astype(np.float32), True
+
+
+def _affine(
+    path: Path, image: Any, shape: tuple[int, ...], tolerance: float
+) -> tuple[npt.NDArray[np.float64] | None, list[Finding]]:
+    """The one affine that all readers agree on, or the reason why there is none.
+
+    No affine at all is an error, not a warning: left could not be told from right, and readers fill in different ones.
+    """
+    try:
+        qform, q_code = image.header.get_qform(coded=True)
+        sform, s_code = image.header.get_sform(coded=True)
+    except Exception as problem:  # a broken quaternion
+        return None, [error("bad-affine", f"{path.name}: the qform cannot be read: {_one_line(problem)}")]
+    if not q_code and not s_code:
+        text = "neither qform nor sform is set, so left cannot be told from right; copy the header of the original scan"
+        return None, [error("no-affine", f"{path.name}: {text}")]
+    affine = np.asarray(sform if s_code else qform, np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        return None, [error("bad-affine", f"{path.name}: the affine is singular or not finite")]
+    grid = Grid(shape, affine)
+    if q_code and s_code and (differences := grid_differences(grid, Grid(shape, np.asarray(qform)), tolerance)):
+        text = "; ".join(text for _, text in differences)
+        return None, [error("qform-sform", f"{path.name}: qform and sform place the image differently ({text})")]
+    try:
+        seen_by_itk = _affine_of_itk(path)
+    except RuntimeError as problem:
+        code = "bad-affine" if "orthonormal" in str(problem) else "unreadable"
+        return None, [error(code, f"{path.name}: SimpleITK, nnU-Net's reader, refuses it: {_last_line(problem)}")]
+    if differences := grid_differences(grid, Grid(shape, seen_by_itk), tolerance):
+        text = "; ".join(text for _, text in differences)
+        return None, [error("readers-disagree", f"{path.name}: nibabel and SimpleITK place it differently ({text})")]
+    return affine, []
+
+
+def _affine_of_itk(path: Path) -> npt.NDArray[np.float64]:
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size = reader.GetDimension()
+    affine = np.eye(4)
+    direction = np.array(reader.GetDirection()).reshape(size, size)[:3, :3]
+    affine[:3, :3] = direction * np.array(reader.GetSpacing())[:3]
+    affine[:3, 3] = np.array(reader.GetOrigin())[:3]
+    return _LPS_TO_RAS @ affine
+
+
+def grid_differences(first: Grid, second: Grid, tolerance: float) -> list[tuple[str, str]]:
+    """What differs beyond `tolerance`, as pairs of a code (`shape-mismatch`, ...) and a text with both values."""
+    if first.shape != second.shape:
+        return [("shape-mismatch", f"shape {first.shape} against {second.shape}")]
+    pairs = (
+        ("spacing-mismatch", "spacing in mm", first.spacing_mm, second.spacing_mm),
+        ("origin-mismatch", "origin in mm", first.origin_mm, second.origin_mm),
+        ("direction-mismatch", "direction", first.direction, second.direction),
+    )
+    found = []
+    for code, what, one, other in pairs:
+        if not np.abs(one - other).max() <= tolerance:
+            found.append((code, f"{what} {_numbers(one)} against {_numbers(other)}"))
+    return found
+
+
+def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
+    """Writes `data` as it is, with qform = sform and both codes 1 (scanner), whole or not at all."""
+    image = nib.Nifti1Image(data, affine, dtype=data.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1)
+    image.set_sform(image.get_qform(), code=1)  # what the qform can hold, so that both are equal to the last bit
+    with written_whole(target) as temporary:
+        image.to_filename(temporary)
+
+
+def link_whole(target: Path, source: Path) -> None:
+    """Makes `target` a link to `source`, in one step even where an older file is replaced."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
+    try:
+        os.symlink(os.path.abspath(source), folder / target.name)
+        os.replace(folder / target.name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in np.ravel(values)) + ")"
+
+
+def _one_line(problem: Exception) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
+def _last_line(problem: Exception) -> str:
+    return [line for line in str(problem).splitlines() if line.strip()][-1].strip()

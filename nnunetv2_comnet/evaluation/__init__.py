@@ -1,0 +1,1 @@
+"""How well predicted masks agree with the truth: scores, tables, pictures. No torch, no nnunetv2."""

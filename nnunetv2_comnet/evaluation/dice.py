@@ -1,0 +1,146 @@
+"""Dice per case and region of two folders of label maps.
+
+Dice = 2 |A and B| / (|A| + |B|) on voxels. Empty masks: both empty 1.0, exactly one empty 0.0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.regions import SHORT_NAMES
+
+BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
+_ENDING = ".nii.gz"
+_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
+
+
+@dataclass(frozen=True)
+class DiceTable:
+    """Dice of every case (rows of `scores`) and region (its columns); `regions` are short names: ET, TC, WT."""
+
+    cases: tuple[str, ...]
+    regions: tuple[str, ...]
+    scores: npt.NDArray[np.float64]
+
+    @property
+    def averages(self) -> npt.NDArray[np.float64]:
+        """The mean over regions, per case."""
+        return self.scores.mean(axis=1)
+
+    def rows(self) -> list[list[str]]:
+        """The table as text: a row per case, then the mean and, of two cases or more, the standard deviation (n-1)."""
+        table = np.column_stack([self.scores, self.averages])
+        rows = [[case, *_numbers(row)] for case, row in zip(self.cases, table, strict=True)]
+        rows.append(["mean", *_numbers(table.mean(axis=0))])
+        if len(self.cases) > 1:
+            rows.append(["sd", *_numbers(table.std(axis=0, ddof=1))])
+        return rows
+
+    @property
+    def header(self) -> list[str]:
+        """The names of the columns."""
+        return ["case", *self.regions, "average"]
+
+    def as_text(self) -> str:
+        """Columns aligned for a terminal."""
+        first = max(len(row[0]) for row in [self.header, *self.rows()])
+        lines = [
+            "  ".join([row[0].ljust(first), *(cell.rjust(7) for cell in row[1:])])
+            for row in [self.header, *self.rows()]
+        ]
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1 : len(self.cases) + 1], rule, *lines[len(self.cases) + 1 :]])
+
+    def as_markdown(self) -> str:
+        """A Markdown table, numbers to the right."""
+        lines = [self.header, ["---", *["---:"] * (len(self.regions) + 1)], *self.rows()]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def dice(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Dice of two binary masks of one shape (any number of axes); both empty 1.0, one empty 0.0."""
+    first, second = np.asarray(a, bool), np.asarray(b, bool)
+    if first.shape != second.shape:
+        raise DataError(
+            f"masks of shapes {first.shape} and {second.shape} cannot be compared; resample one to the other"
+        )
+    sizes = (int(first.sum()), int(second.sum()))
+    if sum(sizes) == 0:
+        return BOTH_EMPTY
+    if 0 in sizes:
+        return ONE_EMPTY
+    return 2 * int((first & second).sum()) / sum(sizes)
+
+
+def region_dice(
+    truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], regions: Mapping[str, tuple[int, ...]]
+) -> dict[str, float]:
+    """Dice of every region of two label maps; keys as in `regions`."""
+    return {name: dice(np.isin(truth, labels), np.isin(prediction, labels)) for name, labels in regions.items()}
+
+
+def dice_table(
+    reference_dir: str | Path, prediction_dir: str | Path, regions: Mapping[str, tuple[int, ...]]
+) -> DiceTable:
+    """Scores every `<case>.nii.gz` of the reference folder; predictions without a reference are left aside.
+
+    `regions` maps names to written labels, outermost first (as in `LabelScheme`); columns begin with the innermost.
+    Raises `DataError` that names the case where a prediction is missing, unreadable or on another grid.
+    """
+    if not regions:
+        raise ConfigurationError("no regions to score; give at least one, as a label scheme's `regions` does")
+    reference_dir, prediction_dir = Path(reference_dir), Path(prediction_dir)
+    names = sorted(path.name for path in reference_dir.glob(f"*{_ENDING}"))
+    if not names:
+        raise DataError(f"no *{_ENDING} in reference folder {reference_dir}; name the folder that holds the true masks")
+    missing = [name for name in names if not (prediction_dir / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(names)} cases have no prediction in {prediction_dir}: first {missing[0]}; "
+            "predict them, or take their references away"
+        )
+    columns = tuple(reversed(list(regions)))
+    scores = []
+    for name in names:
+        truth, prediction = _read_pair(reference_dir / name, prediction_dir / name)
+        by_region = region_dice(truth, prediction, regions)
+        scores.append([by_region[column] for column in columns])
+    cases = tuple(name.removesuffix(_ENDING) for name in names)
+    return DiceTable(cases, tuple(SHORT_NAMES.get(column, column) for column in columns), np.array(scores, np.float64))
+
+
+def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    import SimpleITK
+
+    images = [_read(reference), _read(prediction)]
+    for what in ("Size", "Spacing", "Origin", "Direction"):
+        first, second = (np.array(getattr(image, f"Get{what}")()) for image in images)
+        if first.shape != second.shape or not np.allclose(first, second, rtol=0, atol=_GRID_TOLERANCE):
+            raise DataError(
+                f"{prediction} is on another grid than {reference}: {what.lower()} {_plain(second)} where "
+                f"{_plain(first)} is expected; predict on the reference's own images"
+            )
+    truth, predicted = (SimpleITK.GetArrayFromImage(image) for image in images)
+    return truth, predicted
+
+
+def _read(path: Path) -> Any:
+    import SimpleITK
+
+    try:
+        return SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
+
+
+def _plain(values: npt.NDArray[np.generic]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values.tolist()) + ")"
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> list[str]:
+    return [f"{value:.4f}" for value in values]

@@ -1,0 +1,224 @@
+"""Pictures for the README and the reports: truth against prediction, and the four sequences of some patients.
+
+Axial slices as radiologists hang them, from arrays (z, y, x) = (to superior, to posterior, to the patient's left).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.evaluation.dice import region_dice
+from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.regions import BRATS_123, ED, ET, NCR, SHORT_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BACKGROUND, INK, FAINT = "#0b0e14", "#e8ebf0", "#8b94a5"
+COLOURS: Mapping[int, tuple[str, str]] = {
+    ED: ("#2fb8a6", "oedema"),
+    ET: ("#ffb238", "enhancing tumour"),
+    NCR: ("#e0457b", "necrotic and non-enhancing core"),
+}
+DPI = 100
+MOST_COLUMNS = 4
+_MARGIN_MM = 6.0
+
+
+@dataclass(frozen=True)
+class FigureCase:
+    """One patient: scans by channel name, truth and prediction (written labels), all (z, y, x) on one grid."""
+
+    name: str
+    images: Mapping[str, npt.NDArray[Any]]
+    truth: npt.NDArray[np.integer]
+    prediction: npt.NDArray[np.integer] | None = None
+    spacing_mm_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+def truth_against_prediction(
+    cases: Sequence[FigureCase],
+    out_png: str | Path,
+    channel: str = "FLAIR",
+    regions: Mapping[str, tuple[int, ...]] = BRATS_123.regions,
+    width_px: int = 1200,
+) -> None:
+    """Writes a picture with a column per patient: the scan, the truth over it, the prediction over it.
+
+    The slice is the axial one with the most tumour; under each column stands the Dice of the whole volume. Raises
+    `ConfigurationError` for no case, more than four, a channel that a case lacks or a case without prediction.
+    """
+    _check(cases, [channel])
+    lacking = [case.name for case in cases if case.prediction is None]
+    if lacking:
+        raise ConfigurationError(f"case {lacking[0]} has no prediction to draw; predict it first")
+    rows = [("scan", None), ("truth", "truth"), ("prediction", "prediction")]
+    figure, axes = _canvas(len(rows), len(cases), width_px, head_px=40, foot_px=96)
+    for column, case in enumerate(cases):
+        z, rows_yx = _window(case)
+        for row, (_, mask) in enumerate(rows):
+            _show(axes[row][column], case, channel, z, rows_yx, getattr(case, mask) if mask else None)
+        axes[0][column].set_title(case.name, color=INK, fontsize=12, pad=8)
+        assert case.prediction is not None
+        scores = region_dice(case.truth, case.prediction, regions)
+        text = "   ".join(f"{SHORT_NAMES.get(name, name)} {scores[name]:.2f}" for name in reversed(list(regions)))
+        axes[-1][column].text(
+            0.5, -0.035, text, transform=axes[-1][column].transAxes, color=INK, fontsize=11, ha="center", va="top"
+        )
+    for row, (label, mask) in enumerate(rows):
+        _name_row(axes[row][0], f"{label} ({channel})" if mask is None else label)
+    _legend(figure)
+    _save(figure, out_png)
+
+
+def phantom_gallery(
+    cases: Sequence[FigureCase],
+    out_png: str | Path,
+    channels: Sequence[str] = ("T1n", "T1c", "T2w", "FLAIR"),
+    width_px: int = 1200,
+) -> None:
+    """Writes a picture with a row per patient: each sequence, then the truth over the last one."""
+    _check(cases, channels)
+    figure, axes = _canvas(len(cases), len(channels) + 1, width_px, head_px=40, foot_px=58)
+    for row, case in enumerate(cases):
+        z, rows_yx = _window(case)
+        for column, channel in enumerate([*channels, channels[-1]]):
+            mask = case.truth if column == len(channels) else None
+            _show(axes[row][column], case, channel, z, rows_yx, mask)
+        _name_row(axes[row][0], case.name)
+    for column, title in enumerate([*channels, "truth"]):
+        axes[0][column].set_title(title, color=INK, fontsize=12, pad=8)
+    _legend(figure)
+    _save(figure, out_png)
+
+
+def _check(cases: Sequence[FigureCase], channels: Sequence[str]) -> None:
+    if not 1 <= len(cases) <= MOST_COLUMNS:
+        raise ConfigurationError(f"{len(cases)} cases do not fit one picture; give 1 to {MOST_COLUMNS}")
+    for case in cases:
+        for channel in channels:
+            if channel not in case.images:
+                raise ConfigurationError(
+                    f"case {case.name} has no channel '{channel}'; it has {', '.join(case.images)}"
+                )
+
+
+def _window(case: FigureCase) -> tuple[int, tuple[slice, slice]]:
+    """The axial slice with the most tumour (the middle one without any), cut to the brain's height and width."""
+    areas = (case.truth > 0).sum(axis=(1, 2))
+    z = int(areas.argmax()) if areas.any() else case.truth.shape[0] // 2
+    brain = np.any([image.max(axis=0) > 0 for image in case.images.values()], axis=0)
+    cut = []
+    for axis in (0, 1):
+        filled = np.flatnonzero(brain.any(axis=1 - axis))
+        margin = int(np.ceil(_MARGIN_MM / case.spacing_mm_zyx[axis + 1]))
+        low, high = (filled[0], filled[-1]) if filled.size else (0, brain.shape[axis] - 1)
+        cut.append(slice(max(0, int(low) - margin), int(high) + margin + 1))
+    return z, (cut[0], cut[1])
+
+
+def _canvas(rows: int, columns: int, width_px: int, head_px: int, foot_px: int) -> "tuple[Figure, list[list[Axes]]]":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    left_px, gap_px = 44, 8
+    cell = (width_px - left_px - gap_px * columns) / columns
+    tall = cell * 1.24  # heads are longer than wide
+    height_px = round(head_px + foot_px + rows * tall + (rows - 1) * gap_px)
+    figure = Figure(figsize=(width_px / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    axes = []
+    for row in range(rows):
+        bottom = height_px - head_px - (row + 1) * tall - row * gap_px
+        axes.append(
+            [
+                figure.add_axes(
+                    (
+                        (left_px + column * (cell + gap_px)) / width_px,
+                        bottom / height_px,
+                        cell / width_px,
+                        tall / height_px,
+                    ),
+                    facecolor="black",
+                )
+                for column in range(columns)
+            ]
+        )
+    return figure, axes
+
+
+def _show(
+    axes: "Axes",
+    case: FigureCase,
+    channel: str,
+    z: int,
+    rows_yx: tuple[slice, slice],
+    mask: npt.NDArray[np.integer] | None,
+) -> None:
+    volume = case.images[channel]
+    inside = volume[volume > 0]
+    brightest = float(np.percentile(inside, 99.7)) if inside.size else 1.0
+    if mask is not None:
+        brightest *= 1.2  # a darker scan lets the colours speak
+    y_mm, x_mm = case.spacing_mm_zyx[1:]
+    picture = volume[z][rows_yx]
+    height, width = picture.shape[0] * y_mm, picture.shape[1] * x_mm
+    axes.imshow(
+        picture, cmap="gray", vmin=0, vmax=brightest, interpolation="bicubic", extent=(0, width, height, 0), zorder=0
+    )
+    if mask is not None:
+        _overlay(axes, mask[z][rows_yx], y_mm, x_mm)
+    # The same cell for all: the picture is centred in it, black around.
+    half = max(height / 1.24, width) / 2
+    axes.set_xlim(width / 2 - half, width / 2 + half)
+    axes.set_ylim(height / 2 + 1.24 * half, height / 2 - 1.24 * half)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _overlay(axes: "Axes", labels: npt.NDArray[np.integer], y_mm: float, x_mm: float) -> None:
+    y = (np.arange(labels.shape[0]) + 0.5) * y_mm
+    x = (np.arange(labels.shape[1]) + 0.5) * x_mm
+    for label, (colour, _) in COLOURS.items():
+        part = (labels == label).astype(float)
+        if part.any():
+            axes.contourf(x, y, part, levels=[0.5, 1.5], colors=[colour], alpha=0.42, zorder=1)
+            axes.contour(x, y, part, levels=[0.5], colors=[colour], linewidths=1.1, zorder=2)
+
+
+def _name_row(axes: "Axes", text: str) -> None:
+    axes.text(
+        -0.045, 0.5, text, transform=axes.transAxes, color=FAINT, fontsize=12, rotation=90, ha="right", va="center"
+    )
+
+
+def _legend(figure: "Figure") -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(facecolor=colour, label=name) for colour, name in COLOURS.values()]
+    height_px = figure.get_figheight() * DPI
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 8 / height_px),
+        ncols=len(handles),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=11,
+        handlelength=1.1,
+        handleheight=1.1,
+        columnspacing=2.5,
+    )
+
+
+def _save(figure: "Figure", out_png: str | Path) -> None:
+    with written_whole(out_png) as temporary:
+        figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, metadata={"Software": None})

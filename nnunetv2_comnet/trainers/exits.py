@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from torch import nn
+
 from nnunetv2_comnet.errors import ComnetError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -20,3 +22,23 @@ def one_line_errors(function: Function) -> Function:
             raise SystemExit(f"comnet: error: {error}") from error
 
     return wrapped  # type: ignore[return-value]
+
+
+class AnotherNetworksCheckpoint(SystemExit, RuntimeError):  # noqa: N818 - ends stock prediction, hence SystemExit
+    """Weights that do not fit: one line where nobody catches it, a RuntimeError for code that does."""
+
+
+def refuse_other_weights(network: nn.Module) -> None:
+    """Makes `network.load_state_dict` end a stock command in one line when the weights are another network's."""
+    network._register_load_state_dict_pre_hook(_compare, with_module=True)
+
+
+def _compare(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    wanted = {prefix + name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state_dict.items()}
+    if wanted != given:
+        name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+        raise AnotherNetworksCheckpoint(
+            f"comnet: error: the checkpoint is another network's: '{name}' is {given.get(name, 'absent')} in it, "
+            f"{wanted.get(name, 'absent')} in the plans' network; use the plans.json that was saved with the checkpoint"
+        )

@@ -6,7 +6,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
-from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
 
@@ -35,4 +35,5 @@ class nnUNetTrainerCoMNeT(RecipeTrainer):
             allow_init=False,
             deep_supervision=enable_deep_supervision,
         )
+        refuse_other_weights(network)
         return network

@@ -1,0 +1,78 @@
+"""The house's rules about the code itself: import directions, file length, no print, no star import."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "nnunetv2_comnet"
+MAX_LINES = 300
+SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion").rglob("*.py")])
+
+# Left never imports right. A part may import its own level and what stands before it.
+LEVELS = [
+    {"errors", "files", "regions", "doctor", "settings"},
+    {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
+    {"plans"},
+    {"trainers"},
+    {"cli"},
+]
+TORCH_ONLY = {"networks", "losses"}
+LIGHT = {"dataset_conversion", "evaluation", "phantom", "settings", "doctor", "files", "errors", "regions"}
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    if relative.parts[0] == "dataset_conversion":
+        return "dataset_conversion"
+    return relative.with_suffix("").parts[1]
+
+
+def imports_of(path: Path, *, top_level_only: bool) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def our_parts(path: Path) -> set[str]:
+    ours = {name.split(".")[1] for name in imports_of(path, top_level_only=False) if name.startswith(PACKAGE + ".")}
+    return ours - {"__version__"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    part = part_of(path)
+    assert text.count("\n") <= MAX_LINES
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"line {node.lineno}"
+    external = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
+    if part in TORCH_ONLY:
+        assert "nnunetv2" not in {name.split(".")[0] for name in imports_of(path, top_level_only=False)}
+    if part in LIGHT:
+        assert not external & {"torch", "nnunetv2"}
+    if part in ("__init__",):
+        return
+    level = next(index for index, parts in enumerate(LEVELS) if part in parts)
+    allowed = set().union(*LEVELS[: level + 1])
+    if level == 1:  # the parts of this level do not know one another
+        allowed = LEVELS[0] | {part} | ({"networks"} if part == "networks" else set())
+    assert our_parts(path) <= allowed
+
+
+def test_the_public_names_are_where_the_documentation_says() -> None:
+    from nnunetv2_comnet.losses import DSCPlusPlusBCELoss
+    from nnunetv2_comnet.networks import MedNeXt, mednext
+
+    assert isinstance(mednext(size="S", base_channels=8), MedNeXt)
+    assert callable(DSCPlusPlusBCELoss)

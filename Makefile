@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
+# Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
+export OMP_WAIT_POLICY = PASSIVE
+
 .PHONY: demo test lint types fast clean
 
 $(READY): pyproject.toml setup.py

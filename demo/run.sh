@@ -9,7 +9,8 @@ if [ "${1:-}" = --cases ]; then cases=$2; shift 2; fi
 here=$(cd "$(dirname "$0")" && pwd)
 
 export nnUNet_raw=$out/raw nnUNet_preprocessed=$out/preprocessed nnUNet_results=$out/results
-export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1   # no worker processes: two cores are all used by the network
+export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1   # no worker processes: the network uses every core
+export OMP_WAIT_POLICY=PASSIVE                  # threads that wait do not spin: other jobs on the machine cost less
 mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
 eval "$(comnet env)"
 model=(-d 501 -c 3d_fullres -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans)

@@ -1,31 +1,10 @@
-"""Label schemes: the paint order derived, proven against nnU-Net's own painting, and refused where there is none."""
-
-import itertools
+"""Label schemes by hand; the proof against nnU-Net's own painting is in dataset_conversion/test_convert_regions.py."""
 
 import numpy as np
 import pytest
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import BRATS_124, BRATS_PED, SCHEMES, paint_order
-
-
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=str)
-def test_every_label_survives_nnunets_painting(scheme) -> None:
-    manager = LabelManager(scheme.dataset_json_labels(), list(scheme.regions_class_order))
-    labels = np.array(sorted({label for members in scheme.regions.values() for label in members}))
-    membership = np.array([[label in members for label in labels] for members in scheme.regions.values()], float)
-    painted = manager.convert_probabilities_to_segmentation(membership[:, None, None, :])
-    assert painted.ravel().tolist() == labels.tolist()
-
-
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=str)
-def test_every_combination_of_predicted_regions_paints_the_last_one(scheme) -> None:
-    manager = LabelManager(scheme.dataset_json_labels(), list(scheme.regions_class_order))
-    for predicted in itertools.product([0.0, 1.0], repeat=len(scheme.regions)):
-        painted = manager.convert_probabilities_to_segmentation(np.array(predicted)[:, None, None, None])
-        expected = next((o for o, p in zip(scheme.regions_class_order[::-1], predicted[::-1], strict=True) if p), 0)
-        assert int(painted.item()) == expected
+from nnunetv2_comnet.regions import BRATS_124, BRATS_PED, paint_order
 
 
 def test_paint_orders_by_hand() -> None:

@@ -3,6 +3,7 @@
 loop.py holds what happens epoch by epoch; this file what is set up once: loss, optimiser, scales, batches.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
-from nnunetv2_comnet.plans import apply_settings
+from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.settings import STRIDES
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.exits import one_line_errors
@@ -56,6 +58,8 @@ class RecipeTrainer(EpochLoop):
         self.print_to_log_file(f"precision: {str(self.precision).removeprefix('torch.')} ({why})")
         if self.precision is not torch.float16:
             self.grad_scaler = None
+        # Folds begin from different weights and see different patches: an ensemble of five, not one model five times.
+        self.seed = settings.seed + (fold if isinstance(fold, int) else 0)
         if self.device.type == "cpu":
             tuned = tune_for_cpu()
             self.print_to_log_file(f"CPU: denormals flushed, allocator {'keeps' if tuned else 'does not keep'} memory")
@@ -63,8 +67,23 @@ class RecipeTrainer(EpochLoop):
     @one_line_errors
     def initialize(self) -> None:
         """Builds the network from seeded initial weights, then optimiser and loss."""
-        with seeded(self.settings.seed):
+        with seeded(self.seed):
             super().initialize()
+
+    def on_train_start(self) -> None:
+        """Warns where another fold of this model was trained with other settings: nnU-Net keeps one plans.json."""
+        saved = os.path.join(self.output_folder_base, "plans.json")
+        if os.path.isfile(saved):
+            other = read_json(saved).get(SECTION, {})
+            changed = [
+                name for name, value in self.settings.model_dump(mode="json").items() if other.get(name) != value
+            ]
+            if changed:
+                self.print_to_log_file(
+                    f"WARNING: {saved} was written by a fold trained with other settings ({', '.join(changed)}) and is "
+                    "replaced now; train all folds with the same plans"
+                )
+        super().on_train_start()
 
     def _set_batch_size_and_oversample(self) -> None:
         """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""
@@ -139,7 +158,7 @@ class RecipeTrainer(EpochLoop):
             oversample_foreground_percent=self.oversample_foreground_percent,
             probabilistic_oversampling=True,
             transforms=augmented,
-            seed=self.settings.seed,
+            seed=self.seed,
             first=self.current_epoch * self.num_iterations_per_epoch,
             **processes,
         )
@@ -151,7 +170,7 @@ class RecipeTrainer(EpochLoop):
             self.label_manager,
             oversample_foreground_percent=1.0,
             transforms=plain,
-            seed=self.settings.seed,
+            seed=self.seed,
             period=self.num_val_iterations_per_epoch,
             **processes,
         )

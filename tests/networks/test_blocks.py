@@ -1,0 +1,150 @@
+"""The blocks against their formulas, and the faster forms of an operation against torch's own."""
+
+import mednext_formulas as formulas
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunetv2_comnet.networks.blocks import (
+    BlockOptions,
+    MedNeXtBlock,
+    MedNeXtDownBlock,
+    MedNeXtUpBlock,
+    grn_reference,
+    grn_response,
+)
+from nnunetv2_comnet.networks.operations import channel_norm, depthwise_conv3d, pointwise
+
+
+def _random_block(kind: type[MedNeXtBlock], in_channels: int, out_channels: int, **options: object) -> MedNeXtBlock:
+    torch.manual_seed(0)
+    block = kind(in_channels, out_channels, BlockOptions(**{"expansion": 3, **options}))
+    with torch.no_grad():
+        for parameter in block.parameters():
+            if parameter.requires_grad:
+                parameter += 0.3 * torch.randn_like(parameter)
+    return block
+
+
+def _named(block: nn.Module) -> dict[str, Tensor]:
+    return {f"b.{name}": parameter for name, parameter in block.named_parameters()}
+
+
+KINDS = [
+    pytest.param(MedNeXtBlock, 6, 6, formulas.block, id="block"),
+    pytest.param(MedNeXtDownBlock, 6, 12, formulas.down, id="down"),
+    pytest.param(MedNeXtUpBlock, 6, 3, formulas.up, id="up"),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("form", ["mean", "sum", None])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize(("kind", "in_channels", "out_channels", "formula"), KINDS)
+def test_a_block_is_its_formula_in_output_and_gradients(
+    kind, in_channels, out_channels, formula, kernel_size, form, batch
+) -> None:
+    options = {"kernel_size": kernel_size, "grn": form is not None, "grn_denominator": form or "mean"}
+    block = _random_block(kind, in_channels, out_channels, **options)
+    x = torch.randn(batch, in_channels, 8, 6, 10, requires_grad=True)
+    ours, expected = block(x), formula(x, _named(block), "b", form or "mean")
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+    trained = [x, *(p for p in block.parameters() if p.requires_grad)]
+    direction = torch.randn_like(ours)
+    gradients = (torch.autograd.grad(y, trained, direction) for y in (ours, expected))
+    for a, b in zip(*gradients, strict=True):
+        assert (a - b).norm() <= 1e-4 * b.norm()
+
+
+@pytest.mark.parametrize(("kind", "in_channels", "out_channels", "formula"), KINDS)
+def test_the_depthwise_bias_has_no_effect_and_stays_at_zero(kind, in_channels, out_channels, formula) -> None:
+    block = _random_block(kind, in_channels, out_channels)
+    assert not block.conv1.bias.requires_grad
+    assert not block.conv1.bias.any()
+    x = torch.randn(1, in_channels, 8, 8, 8)
+    with_bias = {**_named(block), "b.conv1.bias": torch.randn(in_channels)}
+    torch.testing.assert_close(formula(x, with_bias, "b"), block(x), atol=1e-4, rtol=1e-4)
+
+
+def test_grn_by_hand() -> None:
+    # Two channels with norms 3 and 1, mean 2: shares 1.5 and 0.5. y = gamma * x * n + beta + x.
+    x = torch.tensor([3.0, 1.0]).view(1, 2, 1, 1, 1)
+    gamma, beta = torch.tensor([2.0, 4.0]).view(1, 2, 1, 1, 1), torch.tensor([0.5, 0.0]).view(1, 2, 1, 1, 1)
+    torch.testing.assert_close(grn_response(x), torch.tensor([[1.5, 0.5]]))
+    torch.testing.assert_close(grn_response(x, "sum"), torch.tensor([[0.75, 0.25]]))
+    expected = torch.tensor([2 * 3 * 1.5 + 0.5 + 3, 4 * 1 * 0.5 + 1]).view(1, 2, 1, 1, 1)
+    torch.testing.assert_close(grn_reference(x, gamma, beta), expected)
+
+
+@pytest.mark.parametrize("form", ["mean", "sum"])
+def test_grn_is_the_formula_and_takes_each_sample_alone(form: str) -> None:
+    x = torch.randn(3, 7, 4, 5, 6)
+    gamma, beta = torch.randn(1, 7, 1, 1, 1), torch.randn(1, 7, 1, 1, 1)
+    together = grn_reference(x, gamma, beta, form)
+    torch.testing.assert_close(together, formulas.grn(x, gamma, beta, form))
+    torch.testing.assert_close(together[1:2], grn_reference(x[1:2], gamma, beta, form))
+
+
+def test_the_two_forms_of_grn_differ_by_the_number_of_channels() -> None:
+    x, beta, gamma = torch.randn(2, 8, 4, 4, 4), torch.zeros(1, 8, 1, 1, 1), torch.randn(1, 8, 1, 1, 1)
+    torch.testing.assert_close(grn_reference(x, gamma, beta, "mean"), grn_reference(x, 8 * gamma, beta, "sum"))
+
+
+@pytest.mark.parametrize("kind", [MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock])
+def test_a_new_block_with_grn_equals_one_without(kind) -> None:
+    with_grn, without = (kind(6, 6, BlockOptions(expansion=2, grn=grn)) for grn in (True, False))
+    with_grn.load_state_dict(without.state_dict(), strict=False)
+    x = torch.randn(2, 6, 8, 8, 8)
+    torch.testing.assert_close(with_grn(x), without(x))
+
+
+def test_a_silent_channel_has_a_finite_gradient() -> None:
+    x = torch.zeros(1, 2, 4, 4, 4)
+    x[:, 1] = 1
+    x.requires_grad_()
+    channel_norm(x).sum().backward()
+    assert x.grad is not None
+    assert not x.grad[:, 0].any()
+    torch.testing.assert_close(x.grad[:, 1], torch.full((1, 4, 4, 4), 0.125))  # x / norm = 1 / 8
+
+
+def test_the_channel_norm_against_finite_differences() -> None:
+    x = torch.randn(2, 3, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(channel_norm, (x,))
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("sides", [(8, 9, 10), (2, 4, 3), (1, 1, 1)])
+def test_the_depthwise_convolution_and_its_gradients_are_torchs(kernel_size: int, sides: tuple[int, ...]) -> None:
+    x = torch.randn(2, 4, *sides, requires_grad=True)
+    weight = torch.randn(4, 1, kernel_size, kernel_size, kernel_size, requires_grad=True)
+    ours = depthwise_conv3d(x, weight)
+    x_64, weight_64 = (t.detach().double().requires_grad_() for t in (x, weight))
+    expected = F.conv3d(x_64, weight_64, padding=kernel_size // 2, groups=4)
+    torch.testing.assert_close(ours.double(), expected, atol=1e-4, rtol=1e-4)
+    direction = torch.randn_like(ours)
+    ours.backward(direction)
+    expected.backward(direction.double())
+    for a, b in ((x, x_64), (weight, weight_64)):
+        assert (a.grad - b.grad).norm() <= 1e-5 * b.grad.norm()
+
+
+def test_a_frozen_depthwise_kernel_or_input_gets_no_gradient() -> None:
+    x, weight = torch.randn(1, 4, 6, 6, 6, requires_grad=True), torch.randn(4, 1, 3, 3, 3)
+    depthwise_conv3d(x, weight).sum().backward()
+    assert x.grad is not None
+    x, weight = x.detach(), weight.requires_grad_()
+    depthwise_conv3d(x, weight).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_pointwise_convolution_is_torchs(batch: int) -> None:
+    x, weight, bias = torch.randn(batch, 5, 2, 3, 4), torch.randn(7, 5), torch.randn(7)
+    expected = F.conv3d(x, weight.view(7, 5, 1, 1, 1), bias)
+    torch.testing.assert_close(pointwise(x, weight, bias), expected, atol=1e-5, rtol=1e-5)
+    per_sample = torch.stack([weight * (i + 1) for i in range(batch)])
+    expected = torch.cat([F.conv3d(x[i : i + 1], per_sample[i].view(7, 5, 1, 1, 1), bias) for i in range(batch)])
+    torch.testing.assert_close(pointwise(x, per_sample, bias), expected, atol=1e-5, rtol=1e-5)

@@ -254,3 +254,27 @@ def test_stock_plans_get_the_paper_preset_on_their_own_axes() -> None:
     assert entry["architecture"]["network_class_name"] == "nnunetv2_comnet.networks.mednext_from_plans"
     assert entry["data_identifier"] == "nnUNetPlans_3d_fullres"
     assert stock["comnet"]["preset"] == "paper"
+
+
+def test_plans_of_the_stock_planner_train_the_papers_network(blobs: Path, run: Any, tmp_path: Path) -> None:
+    # nnU-Net's own planner hands this number to torch.set_num_threads, which refuses our 0.
+    workers = {"nnUNet_n_proc_DA": "1"}
+    stock = run("nnUNetv2_plan_and_preprocess", "-d", "501", "-c", "3d_fullres", "-np", "1", env=workers)
+    assert stock.returncode == 0, stock.stderr[-2000:]
+    plans = json.loads((blobs / "nnUNetPlans.json").read_text())
+    normalised = plans["configurations"]["3d_fullres"]["use_mask_for_norm"]
+    plans["continue_training"] = False
+    os.environ["nnUNet_results"] = str(tmp_path)
+    trainer = nnUNetTrainerCoMNeT(
+        plans, "3d_fullres", 0, json.loads((blobs / "dataset.json").read_text()), torch.device("cpu")
+    )
+    trainer.initialize()
+    assert sum(parameter.numel() for parameter in trainer.network.parameters()) == 10_562_799
+    assert trainer.configuration_manager.patch_size == [48, 48, 48]  # 112 x 160 x 128 fitted to the small images
+    assert trainer.configuration_manager.use_mask_for_norm == normalised  # preprocessing has happened: untouched
+    trainer.dataloader_train, _ = trainer.get_dataloaders()
+    trainer.on_train_epoch_start()
+    before = weights_of(trainer)["stem.weight"]
+    losses = [trainer.train_step(next(trainer.dataloader_train))["loss"] for _ in range(trainer.accumulation)]
+    assert np.isfinite(losses).all()
+    assert not torch.equal(weights_of(trainer)["stem.weight"], before)

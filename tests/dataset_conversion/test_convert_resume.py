@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -100,7 +101,11 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path, run):
         write_utsw(tmp_path / "in", f"BT{index:04d}", index)
     words = ["convert", "utsw", str(tmp_path / "in"), "-d", "501", "--out", str(tmp_path / "out"), "--jobs", "2"]
     labels = tmp_path / "out" / FOLDER / "labelsTr"
-    process = subprocess.Popen([COMNET, *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A test run in the background has SIGINT ignored, and a child inherits that: give it a terminal's own setting.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        [COMNET, *words], stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listen
+    )
     while process.poll() is None and len(list(labels.glob("*.nii.gz")) if labels.is_dir() else []) < 3:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does: parent and workers alike

@@ -47,10 +47,11 @@ def test_five_folds_are_trained_and_validated_on_patients_apart(chain: Path) -> 
 def test_the_log_says_what_was_decided_and_how_it_went(chain: Path) -> None:
     folder = chain / "results" / "Dataset501_UTSWGlioma" / MODEL / "fold_0"
     log = next(folder.glob("training_log_*.txt")).read_text()
+    patch = json.loads((folder.parent / "plans.json").read_text())["configurations"]["3d_fullres"]["patch_size"]
     for said in (
         "settings: section 'comnet' of nnUNetCoMNeTPlans (preset 'demo')",
         "precision: float32 (device cpu)",
-        "patch [48, 64, 48]; effective batch 1 = 1 patch(es) x 1 process(es) x 1 accumulated",
+        f"patch {patch}; effective batch 1 = 1 patch(es) x 1 process(es) x 1 accumulated",
         "Current learning rate",
         "Dice over 2 validation cases: whole tumor",
         "Epoch time",

@@ -121,6 +121,8 @@ class EpochLoop(nnUNetTrainer):
 
     def on_train_end(self) -> None:
         """The best epoch's weights become checkpoint_final.pth."""
+        if self.is_ddp:
+            distributed.barrier()  # the first process may still be writing the file that all read now
         best = os.path.join(self.output_folder, BEST)
         if os.path.isfile(best):
             checkpoint = torch.load(best, map_location=self.device, weights_only=False)

@@ -64,8 +64,9 @@ class EpochLoop(nnUNetTrainer):
             self.optimizer.zero_grad(set_to_none=True)
         self._micro_step = (self._micro_step + 1) % self.accumulation
         complete = self._micro_step == 0
-        with self._gradients_synchronised(complete), self._autocast():
-            loss = self.loss(self.network(data), target)
+        with self._gradients_synchronised(complete):
+            with self._autocast():
+                loss = self.loss(self.network(data), target)
             self._backward(loss / self.accumulation)
         if complete:
             self._optimiser_step()
@@ -124,7 +125,7 @@ class EpochLoop(nnUNetTrainer):
         if self.is_ddp:
             distributed.barrier()  # the first process may still be writing the file that all read now
         best = os.path.join(self.output_folder, BEST)
-        if os.path.isfile(best):
+        if os.path.isfile(best) and not self.disable_checkpointing:  # else it is an earlier training's
             checkpoint = torch.load(best, map_location=self.device, weights_only=False)
             self._bare_network().load_state_dict(checkpoint["network_weights"])
             self.print_to_log_file(f"checkpoint_final.pth holds the weights of epoch {checkpoint['current_epoch'] - 1}")

@@ -7,8 +7,6 @@ import typer
 
 from nnunetv2_comnet.errors import ConfigurationError
 
-NNUNET_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-
 
 def dataset_id(value: int) -> int:
     """Checks a dataset id: nnU-Net's names hold three digits."""

@@ -1,6 +1,7 @@
 """Files are written whole or not at all: to a temporary name beside the target, flushed, then renamed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -52,6 +53,18 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         raise DataError(f"{source} does not exist") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
+
+
+def sha256(source: str | os.PathLike[str]) -> str:
+    """The file's digest, in hexadecimal; a file that cannot be read is a `DataError`."""
+    digest = hashlib.sha256()
+    try:
+        with open(source, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -17,6 +17,64 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 SIDE_MULTIPLE = 16  # four halvings between the first and the last of the network's five levels
 
 
+class RefinerSettings(BaseModel):
+    """The `refiner` part of the `comnet` section: stage 2, CorrDiff. What it does not name is shared with stage 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_epochs: int = Field(50, ge=1, description="Epochs at most.")
+    patience: int = Field(15, ge=1, description="Epochs without a better mean region Dice before training stops.")
+    learning_rate: float | None = Field(None, gt=0, description="AdamW's peak learning rate; stage 1's where not set.")
+    coarse_maps: Literal["out-of-fold", "in-fold"] = Field(
+        "out-of-fold", description="Which stage 1 model serves a training case: one that did not see it, or its own."
+    )
+    temperature: Range = Field((0.7, 1.5), description="Range of the random temperature of coarse logits in training.")
+    codes_epochs: int = Field(10, ge=1, description="Epochs in which the residual's codes are learned; then they stay.")
+
+    downsampling: Literal[2, 4] = Field(2, description="Voxels per latent voxel; 4 loses most small lesions.")
+    channels: int = Field(32, ge=4, description="Channels of condition network and denoiser, first level.")
+    autoencoder_channels: int = Field(32, ge=4, description="Channels of the residual autoencoder.")
+    latent_channels: int = Field(4, ge=1, description="Numbers per latent voxel.")
+    quantizer: Literal["ema", "fsq"] = Field("ema", description="Learned codebook, or finite scalar quantisation.")
+    codebook_size: int = Field(256, ge=2, description="Codes of the learned codebook.")
+    snap: bool = Field(True, description="A sampled latent becomes its nearest code before it is decoded.")
+
+    objective: Literal["diffusion", "deterministic"] = Field(
+        "diffusion", description="deterministic: the same network without diffusion, a baseline."
+    )
+    parameterisation: Literal["v", "noise"] = Field(
+        "v", description="What the denoiser predicts; noise is the paper's."
+    )
+    training_steps: int = Field(200, ge=2, description="Times of the diffusion's schedule.")
+    sampling_steps: int = Field(25, ge=1, description="Reverse steps in validation and prediction.")
+    average_decay: float = Field(0.999, ge=0, lt=1, description="Of the moving average of the weights.")
+
+    gate_low: float = Field(0.02, gt=0, lt=1, description="Entropy (bits) above which a voxel may be corrected.")
+    gate_high: float = Field(0.2, gt=0, le=1, description="Entropy from which it may be corrected in full.")
+    gate_reach: int = Field(2, ge=0, description="Voxels that the gate reaches beyond an uncertain one.")
+
+    weight_diffusion: float = Field(1.0, ge=0, description="Weight of L_diff.")
+    weight_reconstruction: float = Field(1.0, ge=0, description="Weight of L_recon.")
+    weight_quantisation: float = Field(0.25, ge=0, description="Weight of L_vq.")
+    weight_segmentation: float = Field(1.0, ge=0, description="Weight of L_seg.")
+
+    strength: tuple[Probability, ...] = Field(
+        (), description="alpha per region, in dataset.json's order; written by `comnet calibrate`. Empty: all 1."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RefinerSettings":
+        if self.gate_low >= self.gate_high:
+            raise ValueError(f"gate_low {self.gate_low} must be below gate_high {self.gate_high}")
+        if self.sampling_steps > self.training_steps:
+            raise ValueError(
+                f"sampling_steps {self.sampling_steps} must not exceed training_steps {self.training_steps}"
+            )
+        if not 0 < self.temperature[0] <= self.temperature[1]:
+            raise ValueError(f"temperature {self.temperature} must be two values above 0 in rising order")
+        return self
+
+
 class Settings(BaseModel):
     """The `comnet` section of a plans file. Unknown keys and values out of range are refused."""
 
@@ -62,6 +120,8 @@ class Settings(BaseModel):
     blur_probability: Probability = Field(0.2, description="Of a Gaussian blur.")
     blur_sigma: Range = Field((0.5, 1.0), description="Range of its sigma, voxels.")
 
+    refiner: RefinerSettings = Field(default_factory=lambda: RefinerSettings.model_validate({}), description="Stage 2.")
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in self.patch_size):
@@ -78,6 +138,13 @@ class Settings(BaseModel):
             if not 0 <= low <= high:
                 raise ValueError(f"{name} ({low}, {high}) must be two values in rising order, none negative")
         return self
+
+    def of_stage_2(self) -> "Settings":
+        """What the refiner trains with: these settings, with its own epochs, patience and learning rate."""
+        own = {"max_epochs": self.refiner.max_epochs, "patience": self.refiner.patience}
+        if self.refiner.learning_rate is not None:
+            own["learning_rate"] = self.refiner.learning_rate  # type: ignore[assignment]
+        return self.model_copy(update=own)
 
     def architecture(self) -> dict[str, Any]:
         """The `architecture` entry of an nnU-Net configuration that builds this network by its import path."""
@@ -111,15 +178,32 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "warmup_epochs": 1,
         "learning_rate": 3e-3,
         "foreground_probability": 0.5,
+        "refiner": {
+            "max_epochs": 4,
+            "codes_epochs": 2,
+            "channels": 16,
+            "autoencoder_channels": 16,
+            "average_decay": 0.98,
+        },
     },
 }
 
+REFINER_PREFIX = "refiner_"
+
 
 def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
-    """The settings of a preset with some values replaced. Raises `ConfigurationError` in one line."""
+    """The settings of a preset with some values replaced, those of the refiner by the prefix `refiner_`.
+
+    Raises `ConfigurationError` in one line.
+    """
     if preset not in PRESETS:
         raise ConfigurationError(f"unknown preset '{preset}'; there are: {', '.join(PRESETS)}")
-    return parse_settings({"preset": preset, **PRESETS[preset], **overrides}, "settings")
+    refiner = dict(PRESETS[preset].get("refiner", {}))
+    refiner |= {
+        name.removeprefix(REFINER_PREFIX): value for name, value in overrides.items() if name.startswith(REFINER_PREFIX)
+    }
+    own = {name: value for name, value in overrides.items() if not name.startswith(REFINER_PREFIX)}
+    return parse_settings({"preset": preset, **PRESETS[preset], **own, "refiner": refiner}, "settings")
 
 
 def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:

@@ -14,12 +14,24 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 LEVELS = [
     {"errors", "files", "regions", "doctor", "settings"},
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
+    {"refinement", "calibration"},
     {"plans"},
     {"trainers"},
+    {"inference"},
     {"cli"},
 ]
-TORCH_ONLY = {"networks", "losses"}
-LIGHT = {"dataset_conversion", "evaluation", "phantom", "settings", "doctor", "files", "errors", "regions"}
+TORCH_ONLY = {"networks", "losses", "refinement"}
+LIGHT = {
+    "dataset_conversion",
+    "evaluation",
+    "phantom",
+    "settings",
+    "doctor",
+    "files",
+    "errors",
+    "regions",
+    "calibration",
+}
 
 
 def part_of(path: Path) -> str:

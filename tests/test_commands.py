@@ -9,7 +9,7 @@ import pytest
 
 from nnunetv2_comnet.doctor import extension_folder, trainer_names
 
-COMMANDS = ("convert", "plan", "phantom", "env", "doctor")
+COMMANDS = ("convert", "plan", "calibrate", "predict", "phantom", "env", "doctor")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

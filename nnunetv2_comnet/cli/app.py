@@ -6,13 +6,13 @@ import sys
 import typer
 
 from nnunetv2_comnet import __version__
-from nnunetv2_comnet.cli import convert, doctor, env, phantom, plan
+from nnunetv2_comnet.cli import calibrate, convert, doctor, env, phantom, plan, predict
 from nnunetv2_comnet.errors import ComnetError
 
 app = typer.Typer(
     name="comnet",
-    help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, check. Training and prediction are "
-    "nnU-Net's own commands.",
+    help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, predict, check. Training is nnU-Net's "
+    "own command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command("convert")(convert.command)
 app.command("plan")(plan.command)
+app.command("calibrate")(calibrate.command)
+app.command("predict", cls=predict.WithStockFolds)(predict.command)
 app.command("phantom")(phantom.command)
 app.command("env")(env.command)
 app.command("doctor")(doctor.command)

@@ -5,9 +5,10 @@ import os
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 
 from nnunetv2_comnet.cli.common import dataset_id, require_variables
-from nnunetv2_comnet.settings import PRESETS, Settings, make_settings
+from nnunetv2_comnet.settings import PRESETS, REFINER_PREFIX, RefinerSettings, Settings, make_settings
 
 
 def _plan(
@@ -49,29 +50,35 @@ def _flag_type(annotation: Any) -> Any:
     """The type that the command line parses; pydantic checks the value, and says what is allowed."""
     if get_origin(annotation) is tuple:
         return tuple[get_args(annotation)]  # type: ignore[misc]
-    members = get_args(annotation)
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    if members and isinstance(members[0], type):  # "float | None"
+        return members[0]
     return type(members[0]) if members else annotation
 
 
-def _with_flag_per_setting() -> inspect.Signature:
-    """`_plan`'s signature with one keyword for each field of `Settings`, so that no flag can be forgotten."""
-    fixed = [p for p in inspect.signature(_plan).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    flags = [
+def _flags(model: type[BaseModel], leave_out: set[str], prefix: str, panel: str) -> list[inspect.Parameter]:
+    """A keyword per field of a settings model."""
+    return [
         inspect.Parameter(
-            name,
+            prefix + name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
                 _flag_type(field.annotation) | None,
-                typer.Option(
-                    help=f"{field.description} [{field.default}]",
-                    rich_help_panel="Hyper-parameters [value of preset 'paper']",
-                ),
+                typer.Option(help=f"{field.description} [{field.default}]", rich_help_panel=panel),
             ],
         )
-        for name, field in Settings.model_fields.items()
-        if name != "preset"
+        for name, field in model.model_fields.items()
+        if name not in leave_out
     ]
+
+
+def _with_flag_per_setting() -> inspect.Signature:
+    """`_plan`'s signature with one keyword for each field of the settings, so that no flag can be forgotten."""
+    fixed = [p for p in inspect.signature(_plan).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    flags = _flags(Settings, {"preset", "refiner"}, "", "Hyper-parameters [value of preset 'paper']")
+    # The strengths are measured, by `comnet calibrate`, not planned.
+    flags += _flags(RefinerSettings, {"strength"}, REFINER_PREFIX, "Stage 2, the refiner [value of preset 'paper']")
     return inspect.Signature([*fixed, *flags])
 
 

@@ -66,11 +66,15 @@ class EpochLoop(nnUNetTrainer):
         complete = self._micro_step == 0
         with self._gradients_synchronised(complete):
             with self._autocast():
-                loss = self.loss(self.network(data), target)
+                loss, terms = self._training_loss(data, target, batch["keys"])
             self._backward(loss / self.accumulation)
         if complete:
             self._optimiser_step()
-        return {"loss": loss.detach().cpu().numpy()}
+        return {"loss": loss.detach().cpu().numpy(), **terms}
+
+    def _training_loss(self, data: torch.Tensor, target: Any, keys: list[str]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The loss of a batch, and what else of it the log shall show (floats by name)."""
+        return self.loss(self.network(data), target), {}
 
     def _backward(self, loss: torch.Tensor) -> None:
         (self.grad_scaler.scale(loss) if self.grad_scaler is not None else loss).backward()
@@ -89,11 +93,15 @@ class EpochLoop(nnUNetTrainer):
         """Loss and region counts of one patch of one validation case, the same patch in every epoch."""
         data, target = self._to_device(batch)
         with self._autocast():
-            output = self.network(data)
+            output = self._validation_output(data, batch["keys"])
             loss = self.loss(output, target)
         logits, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
         counts = region_counts(logits, truth, has_ignore_channel=self.label_manager.ignore_label is not None)
         return {"key": batch["keys"][0], "loss": float(loss), "counts": counts}
+
+    def _validation_output(self, data: torch.Tensor, keys: list[str]) -> Any:
+        """What the network answers to a validation batch."""
+        return self.network(data)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Mean over cases of each region's Dice; their mean is what selection and early stopping go by."""

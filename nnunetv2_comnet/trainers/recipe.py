@@ -17,7 +17,7 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
-from nnunetv2_comnet.settings import STRIDES
+from nnunetv2_comnet.settings import STRIDES, Settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.loop import EpochLoop
@@ -39,7 +39,8 @@ class RecipeTrainer(EpochLoop):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the base class reads its own signature
     ) -> None:
-        self.settings, origin = apply_settings(plans, configuration)
+        settings, origin = apply_settings(plans, configuration)
+        self.settings = self._settings_of_this_stage(settings, plans)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if not self.label_manager.has_regions:
             raise ConfigurationError(
@@ -64,6 +65,10 @@ class RecipeTrainer(EpochLoop):
             tuned = tune_for_cpu()
             self.print_to_log_file(f"CPU: denormals flushed, allocator {'keeps' if tuned else 'does not keep'} memory")
 
+    def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
+        """What is trained with, from the plans' settings; a later stage has epochs of its own."""
+        return settings
+
     @one_line_errors
     def initialize(self) -> None:
         """Builds the network from seeded initial weights, then optimiser and loss."""
@@ -75,9 +80,7 @@ class RecipeTrainer(EpochLoop):
         saved = os.path.join(self.output_folder_base, "plans.json")
         if os.path.isfile(saved):
             other = read_json(saved).get(SECTION, {})
-            changed = [
-                name for name, value in self.settings.model_dump(mode="json").items() if other.get(name) != value
-            ]
+            changed = [name for name, value in self.plans_manager.plans[SECTION].items() if other.get(name) != value]
             if changed:
                 self.print_to_log_file(
                     f"WARNING: {saved} was written by a fold trained with other settings ({', '.join(changed)}) and is "

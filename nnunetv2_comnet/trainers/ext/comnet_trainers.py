@@ -3,6 +3,18 @@
 The classes live in the installed package, so pickling, lazy imports and class identity are the ordinary ones.
 """
 
+from nnunetv2_comnet.trainers.corrdiff import (
+    nnUNetTrainerCoMNeTCorrDiff,
+    nnUNetTrainerCoMNeTCorrDiffInFold,
+    nnUNetTrainerCoMNeTCorrDiffNoise,
+    nnUNetTrainerCoMNeTDeterministic,
+)
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 
-__all__ = ["nnUNetTrainerCoMNeT"]
+__all__ = [
+    "nnUNetTrainerCoMNeT",
+    "nnUNetTrainerCoMNeTCorrDiff",
+    "nnUNetTrainerCoMNeTCorrDiffInFold",
+    "nnUNetTrainerCoMNeTCorrDiffNoise",
+    "nnUNetTrainerCoMNeTDeterministic",
+]

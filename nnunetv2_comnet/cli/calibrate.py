@@ -1,0 +1,55 @@
+"""comnet calibrate: how strongly each region is corrected, chosen on held-out cases."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import typer
+
+from nnunetv2_comnet.cli.common import dataset_id, require_variables
+
+
+def command(
+    dataset: int = typer.Option(..., "-d", "--dataset", callback=dataset_id, help="Dataset id, e.g. 501."),
+    trainer: str = typer.Option("nnUNetTrainerCoMNeTCorrDiff", "-tr", help="The refiner's trainer."),
+    plans: str = typer.Option("nnUNetCoMNeTPlans", "-p", help="Plans identifier."),
+    configuration: str = typer.Option("3d_fullres", "-c", help="Configuration."),
+    steps: int = typer.Option(25, help="Reverse steps; predict with the same."),
+    samples: int = typer.Option(1, help="Samples averaged; predict with the same."),
+    step_size: float = typer.Option(0.5, "-step_size", help="Step of the sliding window, part of a patch."),
+    disable_tta: bool = typer.Option(False, "--disable_tta", help="No mirroring in stage 1."),
+    device: str = typer.Option("auto", "-device", help="auto, cpu, cuda or mps."),
+) -> None:
+    """Choose the correction strength of each region (0 allowed) on cases that no trained fold has seen.
+
+    Predicts the validation cases of every trained fold, measures Dice at five strengths, chooses by nested
+    cross-validation, and keeps a strength above 0 only where the paired 95 % interval of its gain lies above 0.
+    Writes calibration.json beside the model; prediction uses it by default. An interrupted run goes on where it was.
+    """
+    require_variables("nnUNet_preprocessed", "nnUNet_results")
+    from tqdm import tqdm
+
+    from nnunetv2_comnet.inference.calibrate import calibrate
+    from nnunetv2_comnet.inference.model_folder import find_model
+    from nnunetv2_comnet.inference.options import Options
+    from nnunetv2_comnet.regions import SHORT_NAMES
+
+    folder = find_model(str(dataset), trainer, plans, configuration)
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / folder.parent.name
+
+    def bar(cases: Sequence[str]) -> Iterable[str]:
+        return tqdm(cases, desc="held-out cases", disable=None, leave=False)
+
+    options = Options(steps=steps, samples=samples, tile_step_size=step_size, use_mirroring=not disable_tta)
+    choices = calibrate(folder, preprocessed, options=options, device=device, progress=bar)
+    typer.echo("region   before   after   alpha   gain, nested cross-validation (95 % interval)   cases")
+    for region, choice in choices.items():
+        typer.echo(
+            f"{SHORT_NAMES.get(region, region):8} {choice.before:.4f}  {choice.after:.4f}  {choice.strength:5.2f}   "
+            f"{choice.gain:+.4f} ({choice.low:+.4f} to {choice.high:+.4f})".ljust(76)
+            + f"{choice.cases:8}"
+        )
+    zero = [SHORT_NAMES.get(region, region) for region, choice in choices.items() if choice.strength == 0]
+    if zero:
+        typer.echo(f"left as stage 1 has them: {', '.join(zero)} (no gain that the held-out cases support)")
+    typer.echo(f"wrote {folder / 'calibration.json'}")

@@ -1,0 +1,54 @@
+"""Which cases a folder of images holds: NAME_0000.nii.gz, NAME_0001.nii.gz, ..., one file per channel."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's images in the order of the channels; `problem` says why they cannot be predicted, if so."""
+
+    name: str
+    images: tuple[Path, ...]
+    problem: str | None = None
+
+
+def find_cases(folder: Path, file_ending: str, channels: Sequence[str], part: int = 0, parts: int = 1) -> list[Case]:
+    """The cases of `folder` by name; of `parts` equal parts, the one numbered `part` (from 0), as nnU-Net deals them.
+
+    Raises `DataError` where there is no folder or no case. A case with a channel missing or too many is listed, with
+    its problem.
+    """
+    if not (parts >= 1 and 0 <= part < parts):
+        raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; it must hold the patients' images")
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    found: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match and path.is_file():
+            found.setdefault(match[1], {})[int(match[2])] = path
+    if not found:
+        raise DataError(
+            f"{folder} holds no case: expected files NAME_0000{file_ending} to "
+            f"NAME_{len(channels) - 1:04d}{file_ending}, one per channel ({', '.join(channels)})"
+        )
+    names = sorted(found)[part::parts]
+    return [_case(name, found[name], channels) for name in names]
+
+
+def _case(name: str, files: dict[int, Path], channels: Sequence[str]) -> Case:
+    images = tuple(files[number] for number in sorted(files))
+    missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
+    unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
+    if not missing and not unknown:
+        return Case(name, images)
+    problem = f"expected {len(channels)} channels ({', '.join(channels)}), got {len(files)}"
+    problem += f"; missing: {', '.join(missing)}" if missing else ""
+    problem += f"; not of this model: {', '.join(unknown)}" if unknown else ""
+    return Case(name, images, problem)

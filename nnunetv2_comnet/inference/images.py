@@ -1,0 +1,92 @@
+"""Images read and checked; maps written on the grid, and in the orientation, of the images they were predicted from."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import SimpleITK
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
+
+Properties = dict[str, Any]
+READERS = ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient")
+
+log = logging.getLogger(__name__)
+
+
+def require_known_reader(name: str) -> None:
+    """Raises `ConfigurationError` for a reader of nnU-Net whose geometry we cannot write back."""
+    if name not in READERS:
+        raise ConfigurationError(f"the model reads images with {name}; maps can be written for: {', '.join(READERS)}")
+
+
+def read_images(reader: Any, images: Sequence[Path], channels: Sequence[str]) -> tuple[npt.NDArray, Properties]:
+    """One patient's images by nnU-Net's reader: (C, Z, Y, X) float32 and what is needed to write maps of theirs.
+
+    Raises `DataError` for files that are missing, unreadable, of different sizes, of another number than the channels,
+    or without content. Images that lie differently in space are only warned of, as nnU-Net does.
+    """
+    for image in images:
+        if not image.is_file():
+            raise DataError(f"{image} does not exist")
+    try:
+        with nnunet_messages_to_log() as said:
+            data, properties = reader.read_images([str(image) for image in images])
+    except Exception as error:  # whatever a reader throws at a broken file
+        reason = str(error) or said.getvalue().split("Image files:")[0]
+        raise DataError(f"the images cannot be read together: {one_line(reason)}") from error
+    for line in said.getvalue().splitlines():
+        if line.startswith("WARNING"):
+            log.warning("%s and others: %s", images[0].name, one_line(line.removeprefix("WARNING").lstrip("!: ")))
+    if len(data) != len(channels):
+        raise DataError(f"expected {len(channels)} channels ({', '.join(channels)}), got {len(data)}")
+    if not np.isfinite(data).all():
+        raise DataError("the images hold values that are not finite")
+    if not data.any():
+        raise DataError("all voxels of all images are 0")
+    return data, properties
+
+
+def write_label_map(writer: Any, labels: npt.NDArray, path: Path, properties: Properties) -> None:
+    """Writes labels (Z, Y, X, the reader's axes) with nnU-Net's own writer, whole or not at all."""
+    with written_whole(path) as temporary:
+        writer.write_seg(labels, str(temporary), properties)
+
+
+def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
+    """Writes real values (Z, Y, X, the reader's axes) as float32 NIfTI, whole or not at all.
+
+    nnU-Net's writers take labels only; geometry and way back to the input's orientation are theirs.
+    """
+    values = np.ascontiguousarray(values, np.float32)
+    with written_whole(path) as temporary:
+        if "sitk_stuff" in properties:
+            _write_with_sitk(values, temporary, properties["sitk_stuff"])
+        else:
+            _write_with_nibabel(values, temporary, properties["nibabel_stuff"])
+
+
+def _write_with_sitk(values: npt.NDArray, path: Path, geometry: dict[str, Any]) -> None:
+    image = SimpleITK.GetImageFromArray(values)
+    image.SetSpacing(geometry["spacing"])
+    image.SetOrigin(geometry["origin"])
+    image.SetDirection(geometry["direction"])
+    if "original_orientation" in geometry:
+        image = SimpleITK.DICOMOrient(image, geometry["original_orientation"])
+    SimpleITK.WriteImage(image, str(path), True)
+
+
+def _write_with_nibabel(values: npt.NDArray, path: Path, geometry: dict[str, Any]) -> None:
+    affine = geometry.get("reoriented_affine", geometry["original_affine"])
+    image = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine)
+    if "reoriented_affine" in geometry:
+        original = io_orientation(geometry["original_affine"])
+        image = image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), original))
+    nibabel.save(image, path)

@@ -1,0 +1,67 @@
+"""What is checked, and set up, around nnU-Net's own loading of a model."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_comnet.doctor import EXTENSION_VARIABLE, extension_folder
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.inference.images import require_known_reader
+from nnunetv2_comnet.inference.model_folder import ModelFolder
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by its name; "auto" is a GPU where there is one. Raises `ConfigurationError` for one that is not."""
+    if name not in DEVICES:
+        raise ConfigurationError(f"unknown device '{name}'; there are: {', '.join(DEVICES)}")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise ConfigurationError(f"device '{name}' was asked for, but torch finds none here: use cpu")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def extension_named() -> Iterator[None]:
+    """Names our shim in nnUNet_extTrainer for a while, beside what the variable names already."""
+    before = os.environ.get(EXTENSION_VARIABLE)
+    ours = str(extension_folder())
+    os.environ[EXTENSION_VARIABLE] = os.pathsep.join([ours, *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[EXTENSION_VARIABLE]
+        else:
+            os.environ[EXTENSION_VARIABLE] = before
+
+
+def require_usable(plans: Any, configuration: Any, regions: Mapping[str, Any], folder: Path) -> None:
+    """Raises `ConfigurationError` for a model of another kind than a plain 3D one of regions, on NIfTI-like images."""
+    if not regions:
+        raise ConfigurationError(
+            f"the model in {folder} predicts labels, not overlapping regions; predict with nnUNetv2_predict"
+        )
+    if len(configuration.patch_size) != 3 or configuration.previous_stage_name is not None:
+        raise ConfigurationError(f"the model in {folder} is 2D or a cascade; predict with nnUNetv2_predict")
+    require_known_reader(plans.plans["image_reader_writer"])
+
+
+def require_weights_fit(network: nn.Module, weights: Sequence[Mapping[str, Tensor]], model: ModelFolder) -> None:
+    """Raises `ConfigurationError` where a fold's weights are another network's; nnU-Net tries only the first fold's."""
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    for path, state in zip(model.checkpoints, weights, strict=True):
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        if given != wanted:
+            name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+            raise ConfigurationError(
+                f"{path} is another network's checkpoint: '{name}' is {given.get(name, 'absent')} in it, "
+                f"{wanted.get(name, 'absent')} in the network of {model.path / 'plans.json'}"
+            )

@@ -1,0 +1,133 @@
+"""What a prediction can be asked for, checked before anything is loaded."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.regions import SHORT_NAMES
+
+AVERAGES = ("probabilities", "logits")
+REFINEMENTS = ("fold", "ensemble", "none")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the folds become one prediction. Raises `ConfigurationError` for a value that cannot be used.
+
+    average: "probabilities" of the folds (the paper), or "logits", which is stock nnU-Net voxel by voxel.
+    refine: "fold" corrects each fold's map, "ensemble" the folds' average, "none" neither; None takes "fold" where the
+    model has a refiner. steps, samples, eta, seed: the refiner's sampling, steps None as many as the model was planned
+    with; fold f draws from seed + f.
+    tile_step_size: step of the sliding window in tiles, (0, 1]. use_mirroring: average over mirrored images.
+    nested: a region's probability never exceeds that of a region around it.
+    thresholds: per region, in (0, 1), 0.5 where not given; a voxel belongs to the region above it. strengths: per
+    region, in [0, 1], over those of the calibration. Both by name or short name ("enhancing tumor" or "ET").
+    """
+
+    average: str = "probabilities"
+    refine: str | None = None
+    steps: int | None = None
+    samples: int = 1
+    eta: float = 0.0
+    seed: int = 0
+    tile_step_size: float = 0.5
+    use_mirroring: bool = True
+    nested: bool = False
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    strengths: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("average", self.average, AVERAGES)
+        if self.refine is not None:
+            _one_of("refine", self.refine, REFINEMENTS)
+        for name, least in (("steps", 1), ("samples", 1), ("eta", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= least):
+                raise ConfigurationError(f"{name} must be {least} or more, got {value}")
+        if not 0 < self.tile_step_size <= 1:
+            raise ConfigurationError(f"the step size must lie in (0, 1], got {self.tile_step_size}")
+        for region, value in self.thresholds.items():
+            if not 0 < value < 1:
+                raise ConfigurationError(f"threshold of '{region}' must lie between 0 and 1, got {value}")
+        for region, value in self.strengths.items():
+            if not 0 <= value <= 1:
+                raise ConfigurationError(f"strength of '{region}' must be from 0 to 1, got {value}")
+        if self.average == "logits":
+            self._check_logits()
+
+    def _check_logits(self) -> None:
+        if self.refine == "ensemble":
+            raise ConfigurationError(
+                "refining the ensemble's map needs its probabilities: use average 'probabilities', or refine 'fold'"
+            )
+        stock = Options()
+        for name in ("steps", "samples", "eta", "seed"):
+            if getattr(self, name) != getattr(stock, name):
+                raise ConfigurationError(
+                    f"average 'logits' runs the network as stock nnU-Net does, which cannot be told {name} "
+                    f"{getattr(self, name)}: use average 'probabilities'"
+                )
+
+    def for_model(self, regions: Sequence[str], has_refiner: bool) -> "Options":
+        """These options with what depends on the model decided: `refine`, and regions by the model's own names."""
+        if self.refine in ("fold", "ensemble") and not has_refiner:
+            raise ConfigurationError(
+                f"this model has no refiner, so refine '{self.refine}' is not possible: use 'none'"
+            )
+        refine = self.refine or ("fold" if has_refiner else "none")
+        if self.strengths and refine == "none":
+            raise ConfigurationError("a strength was given, but nothing is refined: leave one of the two out")
+        return replace(
+            self,
+            refine=refine,
+            thresholds={region_name(name, regions): float(value) for name, value in self.thresholds.items()},
+            strengths={region_name(name, regions): float(value) for name, value in self.strengths.items()},
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """All options, for the run's record."""
+        return {**asdict(self), "thresholds": dict(self.thresholds), "strengths": dict(self.strengths)}
+
+
+def region_name(given: str, regions: Sequence[str]) -> str:
+    """The model's name of a region given by name or by short name, in any case of letters."""
+    for name in regions:
+        if given.strip().lower() in (name.lower(), short_name(name).lower()):
+            return name
+    known = ", ".join(f"{name} ({short_name(name)})" for name in regions)
+    raise ConfigurationError(f"unknown region '{given}'; this model has: {known}")
+
+
+def short_name(region: str) -> str:
+    """ "ET" for "enhancing tumor"; another dataset's name is made fit for a file's name."""
+    return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)
+
+
+def parse_strengths(text: str) -> dict[str, float]:
+    """ "ET=0.5,TC=0" -> {"ET": 0.5, "TC": 0.0}."""
+    strengths = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            strengths[name.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigurationError(f"'{part.strip()}' is not a strength; write REGION=NUMBER, e.g. ET=0.5") from error
+    return strengths
+
+
+def read_thresholds(path: str) -> dict[str, float]:
+    """Reads {"whole tumor": 0.5, "ET": 0.4}."""
+    values = read_json(path)
+    if not isinstance(values, dict) or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()
+    ):
+        raise ConfigurationError(f'{path} must hold a threshold per region, e.g. {{"whole tumor": 0.5}}')
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def _one_of(name: str, value: object, valid: Sequence[str]) -> None:
+    if value not in valid:
+        raise ConfigurationError(f"{name} must be one of {', '.join(valid)}, got '{value}'")

@@ -1,0 +1,135 @@
+"""What a run leaves beside the masks: volumes.csv, comnet_run.json, failures.json, each rewritten whole."""
+
+import csv
+import io
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunetv2_comnet import __version__
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
+from nnunetv2_comnet.inference.options import short_name
+from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+
+MM3_PER_ML = 1000
+SAME = ("checkpoints", "options", "strengths", "postprocessing")  # what all masks of a folder must share
+
+
+@dataclass
+class Records:
+    """The records of one run in `folder`; `part` tells runs apart that share the folder, e.g. "_part0of2"."""
+
+    folder: Path
+    part: str
+    run: dict[str, Any]
+    volumes: dict[str, dict[str, float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """The file of this part: volumes.csv, or volumes_part0of2.csv."""
+        stem, dot, ending = name.partition(".")
+        return self.folder / f"{stem}{self.part}{dot}{ending}"
+
+    def keep_earlier(self, cases: set[str]) -> None:
+        """Takes over what an earlier run recorded of `cases`, whose files stay as they are.
+
+        Raises `ConfigurationError` where that run had another model or other options.
+        """
+        recorded = self.path("comnet_run.json")
+        if recorded.is_file():
+            earlier = read_json(recorded)
+            for name in SAME:
+                if earlier.get(name) != self.run[name]:
+                    raise ConfigurationError(
+                        f"{recorded} is of a run with another '{name}': choose another output folder, or predict all "
+                        "cases anew without continuing"
+                    )
+            self.run["cases"] = {name: entry for name, entry in earlier["cases"].items() if name in cases}
+        self.keep_volumes(cases)
+
+    def keep_volumes(self, cases: set[str]) -> None:
+        """Takes over the rows of `cases` from the table that is there."""
+        self.volumes = {name: row for name, row in read_volumes(self.path("volumes.csv")).items() if name in cases}
+
+    def done(self, case: str, seconds: float, volumes_mm3: Mapping[str, float]) -> None:
+        """A case is about to be whole."""
+        self.run["cases"][case] = {"state": "done", "seconds": round(seconds, 1)}
+        self.volumes[case] = dict(volumes_mm3)
+
+    def failed(self, case: str, seconds: float, reason: str) -> None:
+        """A case has nothing but a reason."""
+        self.run["cases"][case] = {"state": "failed", "seconds": round(seconds, 1)}
+        self.failures[case] = reason
+        self.volumes.pop(case, None)
+
+    def write(self) -> None:
+        """Brings the three files up to date; failures.json is there only while there are failures."""
+        write_text(self.path("volumes.csv"), _volumes_table(self.volumes))
+        write_json(self.path("comnet_run.json"), {**self.run, "cases": dict(sorted(self.run["cases"].items()))})
+        if self.failures:
+            write_json(self.path("failures.json"), dict(sorted(self.failures.items())))
+        else:
+            self.path("failures.json").unlink(missing_ok=True)
+
+
+def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None) -> dict[str, Any]:
+    """What comnet_run.json says of a run before its first case."""
+    model = predictor.model
+    options = {name: value for name, value in predictor.options.as_json().items() if name != "strengths"}
+    options["steps"] = predictor.steps
+    return {
+        "versions": {
+            "nnunetv2-comnet": __version__,
+            "nnunetv2": version("nnunetv2"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "model": {
+            "folder": str(model.path.resolve()),
+            "trainer": predictor.trainer_name,
+        },
+        "checkpoints": {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints},
+        "options": options,
+        "strengths": dict(zip(predictor.regions, predictor.strengths, strict=True)) if predictor.strengths else None,
+        "postprocessing": None if postprocessing is None else sha256(postprocessing),
+        "device": _device_name(predictor.device),
+        "cases": {},
+    }
+
+
+def read_volumes(path: Path) -> dict[str, dict[str, float]]:
+    """case -> region's short name -> mm3, of a volumes.csv; empty where there is none."""
+    if not path.is_file():
+        return {}
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {
+        row["case"]: {name.removesuffix("_mm3"): float(row[name]) for name in row if name.endswith("_mm3")}
+        for row in rows
+    }
+
+
+def by_short_name(volumes_mm3: Mapping[str, float]) -> dict[str, float]:
+    """Volumes under the names that the table's columns carry."""
+    return {short_name(region): value for region, value in volumes_mm3.items()}
+
+
+def _volumes_table(volumes: Mapping[str, Mapping[str, float]]) -> str:
+    regions = list(next(iter(volumes.values()), {}))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", *(f"{name}_mm3" for name in regions), *(f"{name}_ml" for name in regions)])
+    for case, row in sorted(volumes.items()):
+        millilitres = [f"{row[name] / MM3_PER_ML:.4f}" for name in regions]
+        writer.writerow([case, *(f"{row[name]:.1f}" for name in regions), *millilitres])
+    return text.getvalue()
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -1,0 +1,18 @@
+"""CorrDiff, the refiner: torch alone, no nnU-Net. docs/method.md has the equations; network.py is where to begin."""
+
+from nnunetv2_comnet.refinement.config import RefinerConfig
+from nnunetv2_comnet.refinement.network import RefinedNetwork
+from nnunetv2_comnet.refinement.objective import LossWeights, RefinerObjective
+from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
+from nnunetv2_comnet.refinement.volume import RefinedVolume, refine_volume
+
+__all__ = [
+    "LossWeights",
+    "RefinedNetwork",
+    "RefinedVolume",
+    "Refiner",
+    "RefinerConfig",
+    "RefinerObjective",
+    "Sampling",
+    "refine_volume",
+]

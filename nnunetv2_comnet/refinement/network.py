@@ -1,0 +1,97 @@
+"""Frozen stage 1 and its refiner as one network: what a checkpoint of the refiner's trainer holds."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_comnet.refinement.gate import logit_correction
+from nnunetv2_comnet.refinement.objective import Draw, RefinerObjective
+from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
+from nnunetv2_comnet.refinement.volume import noise_volume
+
+
+class RefinedNetwork(nn.Module):
+    """Image (B, C, D, H, W) -> refined logits (B, R, D, H, W), as stock nnU-Net predicts with it, tile by tile.
+
+    coarse: the frozen segmentation network, without deep supervision. refiner: what is trained. average: the moving
+    average of its weights, used wherever no gradient is wanted. strengths: alpha per region. `train()` reaches the
+    refiner alone. In a call with a target the answer is the terms of the loss instead.
+    """
+
+    def __init__(
+        self,
+        coarse: nn.Module,
+        refiner: Refiner,
+        *,
+        objective: RefinerObjective,
+        strengths: Sequence[float],
+        sampling: Sampling,
+    ) -> None:
+        super().__init__()
+        self.coarse = coarse.requires_grad_(False).eval()
+        self.refiner = refiner
+        self.average = copy.deepcopy(refiner).requires_grad_(False).eval()
+        self.objective = objective
+        self.strengths = tuple(strengths)
+        self.sampling = sampling
+        self.register_buffer("averaged_steps", torch.zeros((), dtype=torch.long))
+
+    averaged_steps: Tensor
+
+    def train(self, mode: bool = True) -> "RefinedNetwork":
+        super().train(mode)
+        self.coarse.eval()
+        self.average.eval()
+        return self
+
+    def forward(
+        self,
+        image: Tensor,
+        logits: Tensor | None = None,
+        target: Tensor | None = None,
+        drawn: Draw | None = None,
+        *,
+        learn_codes: bool = True,
+    ) -> Tensor | dict[str, Tensor]:
+        """Refined logits; or, with coarse logits, target and a draw, the loss terms of the refiner."""
+        if target is None:
+            with torch.no_grad():
+                return self.refine(image, self.coarse(image) if logits is None else logits)
+        assert logits is not None
+        assert drawn is not None
+        terms: dict[str, Tensor] = self.objective(self.refiner, image, logits, target, drawn, learn_codes=learn_codes)
+        return terms
+
+    @torch.no_grad()
+    def refine(self, image: Tensor, logits: Tensor) -> Tensor:
+        """Coarse logits (B, R, D, H, W) of one tile each -> corrected ones; noise is tied to the tile's own voxels."""
+        alpha = torch.as_tensor(self.strengths, device=logits.device)[:, None, None, None]
+        openness = self.average.gate(logits) * alpha
+        if not bool((openness > 0).any()):
+            return logits
+        condition = self.average.encode_condition(image, logits)
+        grid = [side // self.average.config.downsampling for side in logits.shape[2:]]
+        corrections = []
+        for number in range(self.sampling.samples):
+            noise = noise_volume(grid, self.average.config.latent_channels, self.sampling.seed, number)
+            start = noise[None].expand(len(logits), -1, -1, -1, -1).to(logits.device)
+            generator = torch.Generator().manual_seed(self.sampling.seed + number)
+            residual = self.average.draw_residual(condition, start, self.sampling, generator)
+            corrections.append(openness * logit_correction(logits, residual))
+        corrected = logits.float() + torch.stack(corrections).mean(dim=0)
+        return torch.where(openness > 0, corrected, logits.float()).to(logits.dtype)
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Moves the average towards the trained weights; quickly at first (min(decay, (1 + n) / (10 + n)))."""
+        step = int(self.averaged_steps)
+        keep = min(decay, (1 + step) / (10 + step))
+        trained = self.refiner.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point() and not name.startswith("quantizer."):
+                value.lerp_(trained[name], 1 - keep)
+            else:
+                value.copy_(trained[name])
+        self.averaged_steps += 1

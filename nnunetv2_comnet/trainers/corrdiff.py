@@ -1,0 +1,291 @@
+"""Stage 2: `nnUNetv2_train DatasetXXX 3d_fullres F -tr nnUNetTrainerCoMNeTCorrDiff` trains fold F's refiner.
+
+Stage 1 must have been trained before, with the same dataset, plans and configuration; its checkpoints stay frozen.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from nnunetv2.utilities.file_path_utilities import get_output_folder
+from torch import Tensor, nn
+
+from nnunetv2_comnet.calibration import read_strengths
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.refinement.network import RefinedNetwork
+from nnunetv2_comnet.refinement.objective import TERMS, USAGE, LossWeights, RefinerObjective, draw, total
+from nnunetv2_comnet.refinement.quantizer import perplexity
+from nnunetv2_comnet.settings import RefinerSettings, Settings
+from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
+from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
+from nnunetv2_comnet.trainers.out_of_fold import (
+    CHECKPOINT,
+    FoldModels,
+    Service,
+    assign,
+    check_same_plans,
+    check_same_split,
+    load_weights,
+    trained_folds,
+)
+from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+from nnunetv2_comnet.trainers.refined_network import build_refined_network
+
+MANIFEST = "out_of_fold.json"
+DEAD_BELOW = 0.05  # of the codebook's size
+
+
+class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
+    """The paper's stage 2 on out-of-fold coarse maps; everything but its network and loss is stage 1's."""
+
+    stage_1: ClassVar[type[RecipeTrainer]] = nnUNetTrainerCoMNeT
+    changes: ClassVar[Mapping[str, Any]] = {}  # of the refiner's settings: what the study's variants differ in
+    fold_models: FoldModels
+    _patches_drawn = 0
+
+    def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
+        """The refiner's own epochs and patience. The settings go into the plans, which are saved with the model."""
+        refiner = RefinerSettings.model_validate({**settings.refiner.model_dump(), **self.changes})
+        settings = settings.model_copy(update={"refiner": refiner})
+        plans[SECTION] = settings.model_dump(mode="json")
+        return settings.of_stage_2()
+
+    @staticmethod
+    @one_line_errors
+    def build_network_architecture(
+        plans_manager: Any,
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Frozen MedNeXt and refiner in one; the plans' settings say how. Prediction calls this too."""
+        coarse = nnUNetTrainerCoMNeT.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, False
+        )
+        network = build_refined_network(coarse, plans_manager.plans, num_input_channels, num_output_channels)
+        refuse_other_weights(network)
+        return network
+
+    @one_line_errors
+    def initialize(self) -> None:
+        """Builds network and optimiser, without deep supervision: the refiner has one output."""
+        self.enable_deep_supervision = False
+        super().initialize()
+        self.refined.objective = RefinerObjective(
+            smooth=self.settings.smoothing, has_ignore_channel=self.label_manager.ignore_label is not None
+        )
+        if self.is_ddp:  # the encoder is left out of the loss once the codes are learned
+            bare = self._bare_network()
+            self.network = nn.parallel.DistributedDataParallel(
+                bare, device_ids=[self.local_rank], find_unused_parameters=True
+            )
+
+    def _do_i_compile(self) -> bool:
+        """Not as a whole: sampling is a loop over the denoiser, and one graph of 25 copies of it serves nobody."""
+        return False
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """There is none."""
+
+    @one_line_errors
+    def on_train_start(self) -> None:
+        """Loads the frozen stage 1 models before anything else happens; says and writes down who serves whom."""
+        if not self.was_initialized:
+            self.initialize()
+        self._load_stage_1()
+        super().on_train_start()
+
+    def _load_stage_1(self) -> None:
+        folder = self._stage_1_folder()
+        trained = trained_folds(folder)
+        if self.fold not in trained:
+            raise DataError(self._what_is_missing(folder, trained))
+        check_same_plans(folder, self.plans_manager.plans, self.configuration_name)
+        splits = self._splits()
+        service = assign(splits, trained, self.fold, coarse_maps=self.settings.refiner.coarse_maps)
+        used = sorted(set(service.served_by.values()) | {self.fold}, key=str)
+        networks = {}
+        for fold in used:
+            check_same_split(folder, splits, fold)
+            network = self._coarse_network()
+            network.load_state_dict(load_weights(folder, fold))
+            networks[fold] = network.to(self.device)
+        self.refined.coarse.load_state_dict(networks[self.fold].state_dict())
+        self.fold_models = FoldModels(networks, service)
+        self._report(folder, service, used)
+
+    def _stage_1_folder(self) -> Path:
+        plans = self.plans_manager
+        return Path(
+            get_output_folder(plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name)
+        )
+
+    def _what_is_missing(self, folder: Path, trained: list[int | str]) -> str:
+        missing = [self.fold, *(f for f in range(len(self._splits())) if f not in trained and f != self.fold)]
+        commands = "; ".join(
+            f"nnUNetv2_train {self.plans_manager.dataset_name} {self.configuration_name} {fold} "
+            f"-tr {self.stage_1.__name__} -p {self.plans_manager.plans_name}"
+            for fold in missing
+        )
+        return (
+            f"stage 1 is missing {CHECKPOINT} of fold(s) {', '.join(map(str, missing))} in {folder}; train: {commands}"
+        )
+
+    def _splits(self) -> list[dict[str, list[str]]]:
+        self.do_split()  # nnU-Net writes the file where there is none
+        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        splits: list[dict[str, list[str]]] = read_json(path)
+        return splits
+
+    def _coarse_network(self) -> nn.Module:
+        return self.stage_1.build_network_architecture(
+            self.plans_manager,
+            self.configuration_manager,
+            self.num_input_channels,
+            self.label_manager.num_segmentation_heads,
+            False,
+        )
+
+    def _report(self, folder: Path, service: Service, used: list[int | str]) -> None:
+        """The log's lines and the manifest."""
+        of_folds = ", ".join(str(fold) for fold in used)
+        self.print_to_log_file(
+            f"coarse maps: {len(service.served_by) - len(service.in_fold)} of {len(service.served_by)} cases by the "
+            f"stage 1 model that did not see them (folds {of_folds} of {folder})"
+        )
+        warning = ""
+        if service.in_fold:
+            why = (
+                f"no checkpoint of fold(s) {', '.join(map(str, service.missing))}"
+                if service.missing
+                else "coarse_maps = in-fold"
+                if self.settings.refiner.coarse_maps == "in-fold"
+                else "no fold held them out"
+            )
+            warning = (
+                f"{len(service.in_fold)} cases get in-fold coarse maps, better than any that a new patient gets ({why})"
+            )
+            self.print_to_log_file(f"WARNING: {warning}")
+        if self.local_rank == 0:
+            manifest = {
+                "stage_1": {str(fold): self._checkpoint_entry(folder, fold) for fold in used},
+                "served_by": dict(service.served_by),
+                "in_fold": list(service.in_fold),
+                "warning": warning,
+            }
+            write_json(os.path.join(self.output_folder, MANIFEST), manifest)
+
+    @staticmethod
+    def _checkpoint_entry(folder: Path, fold: int | str) -> dict[str, str]:
+        path = folder / f"fold_{fold}" / CHECKPOINT
+        return {"path": str(path), "sha256": sha256(path)}
+
+    @property
+    def refined(self) -> RefinedNetwork:
+        """The network without wrappers."""
+        network = self._bare_network()
+        assert isinstance(network, RefinedNetwork)
+        return network
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._patches_drawn = 0
+        self._usage = torch.zeros(self.refined.refiner.quantizer.size, device=self.device)
+
+    def _training_loss(self, data: Tensor, target: Any, keys: list[str]) -> tuple[Tensor, dict[str, Any]]:
+        """The four terms on out-of-fold maps. What is random is a function of seed, epoch and patch number."""
+        logits = self.fold_models.logits(data, keys)
+        generator = self._generator()
+        low, high = (math.log(value) for value in self.settings.refiner.temperature)
+        logits = logits / math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
+        refined = self.refined
+        learn_codes = self.current_epoch < self.settings.refiner.codes_epochs
+        if learn_codes and refined.refiner.config.objective == "diffusion":
+            with torch.autocast(self.device.type, enabled=False):
+                refined.objective.update_codes(refined.refiner, logits, target, generator)
+        drawn = draw(refined.refiner, tuple(logits.shape), generator)
+        terms = self.network(data, logits, target, drawn, learn_codes=learn_codes)
+        self._usage += terms.get(USAGE, 0)
+        return total(terms, self._weights()), {name: float(terms[name].detach()) for name in TERMS}
+
+    def _generator(self) -> torch.Generator:
+        number = self.current_epoch * self.num_iterations_per_epoch + self._patches_drawn
+        self._patches_drawn += 1
+        words = np.random.SeedSequence([self.seed, number, self.local_rank]).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+    def _weights(self) -> LossWeights:
+        refiner = self.settings.refiner
+        return LossWeights(
+            diffusion=refiner.weight_diffusion,
+            reconstruction=refiner.weight_reconstruction,
+            quantisation=refiner.weight_quantisation,
+            segmentation=refiner.weight_segmentation,
+        )
+
+    def _optimiser_step(self) -> None:
+        super()._optimiser_step()
+        self.refined.update_average(self.settings.refiner.average_decay)
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Logs each term by itself and how many codes are in use."""
+        super().on_train_epoch_end(train_outputs)
+        means = {name: float(np.mean([output[name] for output in train_outputs])) for name in TERMS}
+        self.print_to_log_file("refiner losses: " + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
+        if self.refined.refiner.config.objective == "diffusion":
+            self._say_perplexity()
+
+    def _say_perplexity(self) -> None:
+        size = self.refined.refiner.quantizer.size
+        used = perplexity(self._usage)
+        self.print_to_log_file(f"codebook perplexity: {used:.1f} of {size} codes, over the errors of this epoch")
+        if used < DEAD_BELOW * size:
+            self.print_to_log_file(
+                f"WARNING: fewer than {DEAD_BELOW:.0%} of the codebook is in use; if that stays so, plan with "
+                "--refiner-quantizer fsq or a smaller --refiner-codebook-size"
+            )
+
+    def _validation_output(self, data: Tensor, keys: list[str]) -> Tensor:
+        """Refined logits of a validation patch: coarse map of its own fold's model, the averaged refiner."""
+        logits = self.fold_models.logits(data, keys)
+        refined: Tensor = self.refined.refine(data, logits)
+        return refined
+
+    @one_line_errors
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's, at the calibrated strengths where this model has been calibrated (`--val` after it)."""
+        names = [name for name in self.dataset_json["labels"] if name not in ("background", "ignore")]
+        try:
+            strengths = read_strengths(Path(self.output_folder_base), names, [self.fold])
+        except ConfigurationError as error:
+            self.print_to_log_file(f"WARNING: validating at full strength: {error}")
+            strengths = None
+        if strengths is not None:
+            self.print_to_log_file(f"calibrated strengths: {dict(zip(names, strengths, strict=True))}")
+            self.refined.strengths = strengths
+        super().perform_actual_validation(save_probabilities)
+
+
+class nnUNetTrainerCoMNeTCorrDiffInFold(nnUNetTrainerCoMNeTCorrDiff):
+    """Ablation: trained on coarse maps of its own fold's model, which saw the cases."""
+
+    changes: ClassVar[Mapping[str, Any]] = {"coarse_maps": "in-fold"}
+
+
+class nnUNetTrainerCoMNeTCorrDiffNoise(nnUNetTrainerCoMNeTCorrDiff):
+    """Ablation: the denoiser predicts the noise, as in the paper."""
+
+    changes: ClassVar[Mapping[str, Any]] = {"parameterisation": "noise"}
+
+
+class nnUNetTrainerCoMNeTDeterministic(nnUNetTrainerCoMNeTCorrDiff):
+    """Baseline: the refiner's network without diffusion, same inputs and parameters."""
+
+    changes: ClassVar[Mapping[str, Any]] = {"objective": "deterministic"}

@@ -1,0 +1,111 @@
+"""Whole volumes: tiles cover what may change, skipping changes nothing, noise belongs to positions."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnunetv2_comnet.refinement import Sampling, refine_volume
+from nnunetv2_comnet.refinement.volume import noise_volume, place_tiles
+from tests.refinement.conftest import awake, small_refiner
+
+PATCH = (16, 16, 16)
+
+
+def two_lesions(sides: tuple[int, int, int] = (18, 50, 21)) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image and logits of a volume whose lesions lie at both ends of its longest side, sure of the rest."""
+    generator = torch.Generator().manual_seed(4)
+    image = torch.randn((4, *sides), generator=generator)
+    logits = torch.full((3, *sides), -14.0)
+    for start in (2, 44):
+        logits[:, 6:10, start : start + 4, 8:12] = 2 * torch.randn((3, 4, 4, 4), generator=generator)
+    return image, logits
+
+
+def test_skipping_sure_tiles_changes_nothing() -> None:
+    image, logits = two_lesions()
+    refiner = awake(small_refiner())
+    options = {"patch_size": PATCH, "strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2)}
+    skipped = refine_volume(refiner, image, logits, skip=True, **options)
+    all_tiles = refine_volume(refiner, image, logits, skip=False, **options)
+    assert 0 < skipped.tiles_run < skipped.tiles == all_tiles.tiles_run
+    assert torch.equal(skipped.logits, all_tiles.logits)
+    assert not torch.equal(skipped.logits, logits)
+
+
+def test_a_sure_volume_is_not_touched_and_costs_nothing() -> None:
+    image, _ = two_lesions()
+    logits = torch.full((3, 18, 50, 21), -14.0)
+    refined = refine_volume(
+        awake(small_refiner()), image, logits, patch_size=PATCH, strengths=(1, 1, 1), sampling=Sampling()
+    )
+    assert (refined.tiles_run, refined.tiles) == (0, 0)
+    assert torch.equal(refined.logits, logits)
+
+
+def test_far_ends_and_odd_sides_are_refined_too() -> None:
+    image, _ = two_lesions((17, 19, 13))
+    logits = torch.randn((3, 17, 19, 13), generator=torch.Generator().manual_seed(0))
+    refined = refine_volume(
+        awake(small_refiner()), image, logits, patch_size=PATCH, strengths=(1, 1, 1), sampling=Sampling(steps=2)
+    )
+    assert (refined.correction != 0).float().mean() > 0.99
+    assert torch.isfinite(refined.logits).all()
+
+
+@given(
+    sides=st.tuples(*[st.integers(5, 70)] * 3),
+    corners=st.tuples(*[st.tuples(st.floats(0, 0.999), st.floats(0, 0.999))] * 3),
+    step=st.sampled_from([0.3, 0.5, 1.0]),
+    multiple=st.sampled_from([2, 4]),
+)
+def test_tiles_cover_every_active_voxel_on_one_grid(
+    sides: tuple[int, int, int], corners: tuple, step: float, multiple: int
+) -> None:
+    active = torch.zeros(sides, dtype=torch.bool)
+    for end in (0, 1):  # two active voxels span the box
+        active[tuple(int(pair[end] * side) for pair, side in zip(corners, sides, strict=True))] = True
+    covered = torch.zeros(sides, dtype=torch.bool)
+    starts = [set(), set(), set()]
+    for tile in place_tiles(active, (16, 32, 16), step, multiple):
+        assert all(start % multiple == 0 and start >= 0 for start in tile.start)
+        assert all(part.stop > part.start for part in tile.inside)
+        covered[tile.inside] = True
+        for axis in range(3):
+            starts[axis].add(tile.start[axis])
+    low, high = active.nonzero().amin(0), active.nonzero().amax(0)
+    assert covered[tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))].all()
+    for axis, side in enumerate((16, 32, 16)):
+        ordered = sorted(starts[axis])
+        assert all(b - a <= side * step + multiple for a, b in itertools.pairwise(ordered))
+
+
+def test_a_small_lesion_takes_one_tile() -> None:
+    active = torch.zeros(140, 170, 135, dtype=torch.bool)
+    active[30:90, 20:120, 40:100] = True
+    tiles = list(place_tiles(active, (112, 160, 128), 0.5, 2))
+    assert len(tiles) == 1
+    assert tiles[0].inside[0].start <= 30
+    assert tiles[0].inside[0].stop >= 90
+
+
+def test_overlapping_tiles_see_the_same_noise() -> None:
+    noise = noise_volume((10, 12, 14), 4, seed=7)
+    assert torch.equal(noise, noise_volume((10, 12, 14), 4, seed=7))
+    assert not torch.equal(noise, noise_volume((10, 12, 14), 4, seed=8))
+    assert not torch.equal(noise, noise_volume((10, 12, 14), 4, seed=7, sample=1))
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.05)
+    active = torch.zeros(40, 20, 20, dtype=torch.bool)
+    active[0, 0, 0] = active[39, 19, 19] = True
+    seen: dict[tuple[int, int, int], set[float]] = {}
+    grid = noise_volume((20, 10, 10), 1, seed=0)[0]
+    for tile in place_tiles(active, PATCH, 0.5, 2):
+        box = tile.of_padded(2)
+        part = grid[box]
+        for place in itertools.product((0, 3), repeat=3):
+            if all(p < s for p, s in zip(place, part.shape, strict=True)):
+                absolute = tuple(b.start + p for b, p in zip(box, place, strict=True))
+                seen.setdefault(absolute, set()).add(float(part[place]))
+    assert all(len(values) == 1 for values in seen.values())

@@ -1,4 +1,6 @@
-# make demo: the main job on generated patients (CPU).  make test: lint, types, tests.  Both set up .venv first.
+# make demo: the main job on generated patients (CPU).  make test: lint, types, tests.
+# make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
+# All set up .venv first.
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
@@ -7,7 +9,7 @@ READY = $(VENV)/.ready
 # Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test lint types fast clean
+.PHONY: demo refinement-study test lint types fast clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -18,6 +20,9 @@ $(READY): pyproject.toml setup.py
 demo: $(READY)
 	rm -rf demo_output
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo/run.sh demo_output
+
+refinement-study: $(READY)
+	$(BIN)/python -m study.run study_output --docs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -34,4 +39,4 @@ test: lint types
 	$(BIN)/pytest -m e2e
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo_output
+	rm -rf $(VENV) build *.egg-info demo_output study_output

@@ -31,12 +31,14 @@ class RefinerSettings(BaseModel):
     temperature: Range = Field((0.7, 1.5), description="Range of the random temperature of coarse logits in training.")
     codes_epochs: int = Field(10, ge=1, description="Epochs in which the residual's codes are learned; then they stay.")
 
+    patch_size: Axes = Field((96, 96, 96), description="What is refined at once, voxels; cut to stage 1's patch.")
+    crops: int = Field(2, ge=1, description="Refiner patches taken from each training patch of stage 1.")
     downsampling: Literal[2, 4] = Field(2, description="Voxels per latent voxel; 4 loses most small lesions.")
     channels: int = Field(32, ge=4, description="Channels of condition network and denoiser, first level.")
     autoencoder_channels: int = Field(32, ge=4, description="Channels of the residual autoencoder.")
-    latent_channels: int = Field(4, ge=1, description="Numbers per latent voxel.")
+    latent_channels: int = Field(8, ge=1, description="Numbers per latent voxel.")
     quantizer: Literal["ema", "fsq"] = Field("ema", description="Learned codebook, or finite scalar quantisation.")
-    codebook_size: int = Field(256, ge=2, description="Codes of the learned codebook.")
+    codebook_size: int = Field(512, ge=2, description="Codes of the learned codebook.")
     snap: bool = Field(True, description="A sampled latent becomes its nearest code before it is decoded.")
 
     objective: Literal["diffusion", "deterministic"] = Field(
@@ -49,8 +51,8 @@ class RefinerSettings(BaseModel):
     sampling_steps: int = Field(25, ge=1, description="Reverse steps in validation and prediction.")
     average_decay: float = Field(0.999, ge=0, lt=1, description="Of the moving average of the weights.")
 
-    gate_low: float = Field(0.02, gt=0, lt=1, description="Entropy (bits) above which a voxel may be corrected.")
-    gate_high: float = Field(0.2, gt=0, le=1, description="Entropy from which it may be corrected in full.")
+    gate_low: float = Field(0.1, gt=0, lt=1, description="Entropy (bits) above which a voxel may be corrected.")
+    gate_high: float = Field(0.4, gt=0, le=1, description="Entropy from which it may be corrected in full.")
     gate_reach: int = Field(2, ge=0, description="Voxels that the gate reaches beyond an uncertain one.")
 
     weight_diffusion: float = Field(1.0, ge=0, description="Weight of L_diff.")
@@ -64,6 +66,8 @@ class RefinerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RefinerSettings":
+        if any(side < SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in self.patch_size):
+            raise ValueError(f"patch_size {list(self.patch_size)}: every side must be a multiple of {SIDE_MULTIPLE}")
         if self.gate_low >= self.gate_high:
             raise ValueError(f"gate_low {self.gate_low} must be below gate_high {self.gate_high}")
         if self.sampling_steps > self.training_steps:
@@ -181,6 +185,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "refiner": {
             "max_epochs": 4,
             "codes_epochs": 2,
+            "patch_size": (32, 32, 32),
             "channels": 16,
             "autoencoder_channels": 16,
             "average_decay": 0.98,

@@ -201,7 +201,6 @@ class CoMNeTPredictor(nnUNetPredictor):
             refined.average,
             data,
             logits.float(),
-            patch_size=self.configuration_manager.patch_size,
             strengths=strengths,
             sampling=Sampling(self.steps, options.eta, options.samples, options.seed + number),
             tile_step=options.tile_step_size,

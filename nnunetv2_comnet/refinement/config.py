@@ -20,6 +20,7 @@ class RefinerConfig:
     predicts. objective: "deterministic" is the same network without diffusion, the study's baseline.
     gate_low, gate_high: entropy (bits) at which the gate opens and at which it is open; gate_reach: voxels that it
     reaches beyond an uncertain one. snap: a sampled latent is replaced by its nearest code before it is decoded.
+    patch_size: what is refined at once, voxels; sides divide by 4 * downsampling.
     Raises ConfigurationError for a value that cannot be used.
     """
 
@@ -27,17 +28,18 @@ class RefinerConfig:
     regions: int = 3
     downsampling: int = 2
     autoencoder_channels: int = 32
-    latent_channels: int = 4
+    latent_channels: int = 8
     quantizer: str = "ema"
-    codebook_size: int = 256
+    codebook_size: int = 512
     channels: int = 32
     training_steps: int = 200
     parameterisation: str = "v"
     objective: str = "diffusion"
-    gate_low: float = 0.02
-    gate_high: float = 0.2
+    gate_low: float = 0.1
+    gate_high: float = 0.4
     gate_reach: int = 2
     snap: bool = True
+    patch_size: tuple[int, int, int] = (96, 96, 96)
 
     def __post_init__(self) -> None:
         for name in ("image_channels", "regions", "autoencoder_channels", "latent_channels", "channels"):
@@ -50,6 +52,10 @@ class RefinerConfig:
         if self.training_steps < 2 or self.codebook_size < 2 or self.gate_reach < 0:
             raise ConfigurationError(
                 "refiner: training_steps and codebook_size must be 2 or more, gate_reach 0 or more"
+            )
+        if len(self.patch_size) != 3 or any(s < 1 or s % self.side_divisor for s in self.patch_size):
+            raise ConfigurationError(
+                f"refiner: the sides of patch_size must divide by {self.side_divisor}, got {self.patch_size}"
             )
         if not 0 < self.gate_low < self.gate_high <= 1:
             raise ConfigurationError(

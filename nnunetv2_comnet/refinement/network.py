@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.objective import Draw, RefinerObjective
 from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
-from nnunetv2_comnet.refinement.volume import noise_volume
+from nnunetv2_comnet.refinement.volume import refine_volume
 
 
 class RefinedNetwork(nn.Module):
@@ -64,24 +63,13 @@ class RefinedNetwork(nn.Module):
         terms: dict[str, Tensor] = self.objective(self.refiner, image, logits, target, drawn, learn_codes=learn_codes)
         return terms
 
-    @torch.no_grad()
     def refine(self, image: Tensor, logits: Tensor) -> Tensor:
         """Coarse logits (B, R, D, H, W) of one tile each -> corrected ones; noise is tied to the tile's own voxels."""
-        alpha = torch.as_tensor(self.strengths, device=logits.device)[:, None, None, None]
-        openness = self.average.gate(logits) * alpha
-        if not bool((openness > 0).any()):
-            return logits
-        condition = self.average.encode_condition(image, logits)
-        grid = [side // self.average.config.downsampling for side in logits.shape[2:]]
-        corrections = []
-        for number in range(self.sampling.samples):
-            noise = noise_volume(grid, self.average.config.latent_channels, self.sampling.seed, number)
-            start = noise[None].expand(len(logits), -1, -1, -1, -1).to(logits.device)
-            generator = torch.Generator().manual_seed(self.sampling.seed + number)
-            residual = self.average.draw_residual(condition, start, self.sampling, generator)
-            corrections.append(openness * logit_correction(logits, residual))
-        corrected = logits.float() + torch.stack(corrections).mean(dim=0)
-        return torch.where(openness > 0, corrected, logits.float()).to(logits.dtype)
+        refined = [
+            refine_volume(self.average, one, coarse, strengths=self.strengths, sampling=self.sampling).logits
+            for one, coarse in zip(image, logits, strict=True)
+        ]
+        return torch.stack(refined).to(logits.dtype)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:

@@ -9,11 +9,10 @@ import math
 import torch
 from torch import Tensor, distributed, nn
 
-from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement.config import RefinerConfig
 
 _CHUNK = 32768  # tokens whose distances to all codes are held at once
-_FSQ_LEVELS = (8, 5, 5, 5)  # 1000 codes, the paper's choice for about 2^10
+_FSQ_LEVELS = (8, 5, 5, 5)  # 1000 codes, the choice of its paper for about 2^10; other widths take 3 a channel
 
 
 def build_quantizer(config: RefinerConfig) -> "EMAQuantizer | FiniteScalarQuantizer":
@@ -80,7 +79,7 @@ class EMAQuantizer(nn.Module):
         lively = tokens[active.flatten()]
         self.updates += 1
         if not bool(self.started):
-            if int(self.updates) <= self.warm_up or (len(lively) < self.size and not _several_processes()):
+            if not self._ready(len(lively)):
                 return
             self._start(lively if len(lively) else tokens, tokens, generator)
         numbers = torch.cat([self._nearest(chunk) for chunk in tokens.split(_CHUNK)])
@@ -93,6 +92,13 @@ class EMAQuantizer(nn.Module):
         self.sums.lerp_(sums, 1 - self.decay)
         self._revive(lively, generator)
         self.codes.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
+
+    def _ready(self, errors: int) -> bool:
+        """After the warm-up, at the first batch with an error per code; where none has as many, at any, later."""
+        if _several_processes():  # all start together
+            return int(self.updates) > self.warm_up
+        enough = self.size if int(self.updates) <= 2 * self.warm_up else 1
+        return int(self.updates) > self.warm_up and errors >= enough
 
     def _start(self, lively: Tensor, tokens: Tensor, generator: torch.Generator) -> None:
         """k-means on the tokens of errors, with the token of "no error" (the most common one) as the first code."""
@@ -143,15 +149,11 @@ class FiniteScalarQuantizer(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        if channels != len(_FSQ_LEVELS):
-            raise ConfigurationError(
-                f"refiner: finite scalar quantisation has {len(_FSQ_LEVELS)} channels of {_FSQ_LEVELS} levels, "
-                f"got latent_channels = {channels}; use {len(_FSQ_LEVELS)}, or quantizer = ema"
-            )
-        self.size = math.prod(_FSQ_LEVELS)
-        levels = torch.tensor(_FSQ_LEVELS, dtype=torch.float32)
-        self.register_buffer("half_range", (levels - 1) / 2, persistent=False)
-        self.register_buffer("basis", torch.tensor([1, 8, 40, 200]), persistent=False)
+        levels = _FSQ_LEVELS if channels == len(_FSQ_LEVELS) else (3,) * channels
+        self.size = math.prod(levels)
+        basis = [math.prod(levels[:channel]) for channel in range(channels)]
+        self.register_buffer("half_range", (torch.tensor(levels, dtype=torch.float32) - 1) / 2, persistent=False)
+        self.register_buffer("basis", torch.tensor(basis), persistent=False)
 
     def lookup(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """The rounded latents, each channel in [-1, 1], and the numbers of their codes; as `EMAQuantizer.lookup`."""

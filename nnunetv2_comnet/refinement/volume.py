@@ -20,7 +20,7 @@ _SEED_STRIDE = 1_000_003  # a prime: samples and seeds do not meet
 
 @dataclass(frozen=True)
 class RefinedVolume:
-    """logits, correction, spread: (R, D, H, W), float32, on the CPU.
+    """logits, correction, spread: (R, D, H, W), float32, on the coarse logits' device.
 
     logits = coarse logits + correction, bit-equal to the coarse ones where the gate is 0. spread: standard deviation
     over the samples of the refined probabilities, 0 with one sample. tiles_run of tiles passed through the refiner.
@@ -33,13 +33,12 @@ class RefinedVolume:
     tiles: int
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def refine_volume(
     refiner: Refiner,
     image: Tensor,
     logits: Tensor,
     *,
-    patch_size: Sequence[int],
     strengths: Sequence[float],
     sampling: Sampling,
     tile_step: float = 0.5,
@@ -50,19 +49,18 @@ def refine_volume(
     strengths: alpha in [0, 1] per region. skip: tiles without a voxel that may change are not computed (the result is
     the same). The same input gives the same output, whatever else is refined before or after.
     """
-    device = next(refiner.parameters()).device
-    coarse = logits.float().cpu()
-    alpha = torch.as_tensor(strengths, dtype=torch.float32)
+    coarse = logits.float()
+    alpha = torch.as_tensor(strengths, dtype=torch.float32, device=coarse.device)
     if alpha.shape != coarse.shape[:1] or not bool(((alpha >= 0) & (alpha <= 1)).all()):
         raise ConfigurationError(f"refiner: expected {len(coarse)} strengths from 0 to 1, got {tuple(strengths)}")
     openness = refiner.gate(coarse[None])[0] * (alpha > 0)[:, None, None, None]
-    tiles = list(place_tiles(openness.amax(dim=0) > 0, patch_size, tile_step, refiner.config.downsampling))
+    tiles = list(place_tiles(openness.amax(dim=0) > 0, refiner.config.patch_size, tile_step, refiner.config.downsampling))
     needed = [tile for tile in tiles if not skip or tile.may_change(openness)]
     alpha_gate = alpha[:, None, None, None] * openness
     if not needed:
         nothing = torch.zeros_like(coarse)
         return RefinedVolume(coarse, nothing, nothing.clone(), 0, len(tiles))
-    residuals = _Residuals(refiner, image, coarse, needed, device)
+    residuals = _Residuals(refiner, image.to(coarse.device), coarse, needed)
     corrections = [
         alpha_gate * logit_correction(coarse, residuals.draw(sampling, number)) for number in range(sampling.samples)
     ]
@@ -142,26 +140,26 @@ class _Residuals:
     """Draws blended residuals of a volume; what the condition network says of each tile is kept between samples."""
 
     def __init__(
-        self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile], device: torch.device
+        self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile]
     ) -> None:
-        self.refiner, self.tiles, self.device = refiner, tiles, device
+        self.refiner, self.tiles, self.device = refiner, tiles, next(refiner.parameters()).device
         self.shape = coarse.shape
         ends = [max(tile.start[axis] + tile.size[axis] for tile in tiles) for axis in range(3)]
         factor = refiner.config.downsampling
         sides = [max(end, math.ceil(side / factor) * factor) for end, side in zip(ends, coarse.shape[1:], strict=True)]
         beyond = [n for a, b in zip(reversed(sides), reversed(coarse.shape[1:]), strict=True) for n in (0, a - b)]
         self.padded = tuple(sides)
-        self.image = F.pad(image.float().cpu(), beyond)  # nnU-Net pads with 0, the value outside the brain
+        self.image = F.pad(image.float(), beyond)  # nnU-Net pads with 0, the value outside the brain
         self.coarse = F.pad(coarse, beyond, value=float(coarse.amin().clamp(max=-1)))
-        self.weight = _gaussian(tiles[0].size)
+        self.weight = _gaussian(tiles[0].size).to(coarse.device)
 
     def draw(self, sampling: Sampling, number: int) -> Tensor:
         """Sample `number` of the residual, (R, D, H, W) in (-1, 1)."""
         factor = self.refiner.config.downsampling
         grid = [side // factor for side in self.padded]
         noise = noise_volume(grid, self.refiner.config.latent_channels, sampling.seed, number)
-        residual = torch.zeros((self.shape[0], *self.padded))
-        weights = torch.zeros(self.padded)
+        residual = self.coarse.new_zeros((self.shape[0], *self.padded))
+        weights = self.coarse.new_zeros(self.padded)
         for index, tile in enumerate(self.tiles):
             here = tile.of_padded()
             at = (slice(None), *tile.of_padded(factor))
@@ -177,7 +175,7 @@ class _Residuals:
         here = (slice(None), *tile.of_padded())
         image, coarse = (volume[here][None].to(self.device) for volume in (self.image, self.coarse))
         condition = self.refiner.encode_condition(image, coarse)
-        return self.refiner.draw_residual(condition, noise, sampling, generator)[0].float().cpu()
+        return self.refiner.draw_residual(condition, noise, sampling, generator)[0].to(self.coarse.device)
 
 
 def _gaussian(size: tuple[int, int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from nnunetv2_comnet.calibration import read_strengths
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, sha256, write_json
 from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.refinement.crop import crop, crop_boxes
 from nnunetv2_comnet.refinement.network import RefinedNetwork
 from nnunetv2_comnet.refinement.objective import TERMS, USAGE, LossWeights, RefinerObjective, draw, total
 from nnunetv2_comnet.refinement.quantizer import perplexity
@@ -69,7 +70,9 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
         coarse = nnUNetTrainerCoMNeT.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, False
         )
-        network = build_refined_network(coarse, plans_manager.plans, num_input_channels, num_output_channels)
+        network = build_refined_network(
+            coarse, plans_manager.plans, num_input_channels, num_output_channels, configuration_manager.patch_size
+        )
         refuse_other_weights(network)
         return network
 
@@ -205,6 +208,7 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
         generator = self._generator()
         low, high = (math.log(value) for value in self.settings.refiner.temperature)
         logits = logits / math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
+        data, logits, target = self._crops(data, logits, target, generator)
         refined = self.refined
         learn_codes = self.current_epoch < self.settings.refiner.codes_epochs
         if learn_codes and refined.refiner.config.objective == "diffusion":
@@ -214,6 +218,21 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
         terms = self.network(data, logits, target, drawn, learn_codes=learn_codes)
         self._usage += terms.get(USAGE, 0)
         return total(terms, self._weights()), {name: float(terms[name].detach()) for name in TERMS}
+
+    def _crops(
+        self, data: Tensor, logits: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Refiner patches of every sample, around voxels that may change: (B * crops, ...)."""
+        refiner = self.refined.refiner
+        boxes = [
+            crop_boxes(openness, refiner.config.patch_size, self.settings.refiner.crops, generator)
+            for openness in refiner.gate(logits)
+        ]
+        data, logits, target = (
+            torch.cat([crop(sample, places) for sample, places in zip(volumes, boxes, strict=True)])
+            for volumes in (data, logits, target)
+        )
+        return data, logits, target
 
     def _generator(self) -> torch.Generator:
         number = self.current_epoch * self.num_iterations_per_epoch + self._patches_drawn

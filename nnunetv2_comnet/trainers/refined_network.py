@@ -1,6 +1,6 @@
 """From a plans file's settings to the refiner's networks: the one place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,11 +11,19 @@ from nnunetv2_comnet.refinement.config import RefinerConfig
 from nnunetv2_comnet.refinement.network import RefinedNetwork
 from nnunetv2_comnet.refinement.objective import RefinerObjective
 from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
-from nnunetv2_comnet.settings import RefinerSettings, parse_settings
+from nnunetv2_comnet.settings import Axes, RefinerSettings, parse_settings
 
 
-def refiner_config(settings: RefinerSettings, image_channels: int, regions: int) -> RefinerConfig:
-    """The networks' shape that the settings ask for."""
+def fit_refiner_patch(settings: RefinerSettings, patch_size: Sequence[int]) -> Axes:
+    """The refiner's patch, no larger than stage 1's along any axis; both divide by 16."""
+    z, y, x = (min(side, int(whole)) for side, whole in zip(settings.patch_size, patch_size, strict=True))
+    return z, y, x
+
+
+def refiner_config(
+    settings: RefinerSettings, image_channels: int, regions: int, patch_size: Sequence[int]
+) -> RefinerConfig:
+    """The networks' shape that the settings ask for; patch_size: stage 1's, voxels."""
     return RefinerConfig(
         image_channels=image_channels,
         regions=regions,
@@ -32,11 +40,12 @@ def refiner_config(settings: RefinerSettings, image_channels: int, regions: int)
         gate_high=settings.gate_high,
         gate_reach=settings.gate_reach,
         snap=settings.snap,
+        patch_size=fit_refiner_patch(settings, patch_size),
     )
 
 
 def build_refined_network(
-    coarse: nn.Module, plans: Mapping[str, Any], image_channels: int, regions: int
+    coarse: nn.Module, plans: Mapping[str, Any], image_channels: int, regions: int, patch_size: Sequence[int]
 ) -> RefinedNetwork:
     """The network of a checkpoint of the refiner's trainer. Raises ConfigurationError for plans that do not fit."""
     if SECTION not in plans:
@@ -51,7 +60,7 @@ def build_refined_network(
         raise ConfigurationError(f"the plans give {len(strengths)} strengths for {regions} regions; calibrate again")
     return RefinedNetwork(
         coarse,
-        Refiner(refiner_config(own, image_channels, regions)),
+        Refiner(refiner_config(own, image_channels, regions, patch_size)),
         objective=RefinerObjective(smooth=settings.smoothing, has_ignore_channel=False),
         strengths=strengths,
         sampling=Sampling(steps=own.sampling_steps),

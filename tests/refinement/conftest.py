@@ -5,8 +5,8 @@ import torch
 
 from nnunetv2_comnet.refinement import RefinedNetwork, Refiner, RefinerConfig, RefinerObjective, Sampling
 
-SMALL = {"channels": 4, "autoencoder_channels": 8, "codebook_size": 16}
-SIDES = (16, 24, 16)
+SIDES = (16, 32, 16)
+SMALL = {"channels": 4, "autoencoder_channels": 8, "codebook_size": 16, "latent_channels": 4, "patch_size": SIDES}
 
 
 def small_refiner(**changes: object) -> Refiner:

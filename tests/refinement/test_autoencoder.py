@@ -23,7 +23,7 @@ def test_depth_to_space_puts_every_channel_where_it_belongs() -> None:
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_an_untrained_decoder_says_nothing(factor: int) -> None:
-    refiner = small_refiner(downsampling=factor)
+    refiner = small_refiner(downsampling=factor, patch_size=(16, 16, 32))
     latent = refiner.encoder(torch.randn(1, 3, 16, 16, 32))
     assert latent.shape == (1, 4, 16 // factor, 16 // factor, 32 // factor)
     residual = refiner.decode(latent)
@@ -53,15 +53,15 @@ def test_tokens_are_active_where_they_cover_an_error() -> None:
 
 
 def test_it_learns_what_a_small_lesion_was_missed() -> None:
-    refiner = small_refiner(autoencoder_channels=16).train()
+    refiner = small_refiner(autoencoder_channels=16, codebook_size=64).train()
     generator = torch.Generator().manual_seed(0)
     residual = torch.zeros(4, 3, 16, 16, 16)
     for sample in range(4):
         z, y, x = torch.randint(2, 12, (3,), generator=generator).tolist()
         residual[sample, :, z : z + 2, y : y + 2, x : x + 2] = 0.9
     parameters = [*refiner.encoder.parameters(), *refiner.decoder.parameters()]
-    optimizer = torch.optim.AdamW(parameters, 1e-2)
-    for step in range(80):
+    optimizer = torch.optim.AdamW(parameters, 3e-3)
+    for step in range(160):
         refiner.quantizer.update(refiner.encoder(residual), active_tokens(residual, 2), generator)
         latent = refiner.encoder(residual)
         values, _ = refiner.quantizer.lookup(latent)
@@ -79,4 +79,4 @@ def test_it_learns_what_a_small_lesion_was_missed() -> None:
 
 def test_the_decoder_starts_at_zero_whatever_the_code() -> None:
     decoder = ResidualDecoder(small_refiner().config)
-    assert float(decoder(10 * torch.randn(1, 4, 3, 3, 3)).abs().max()) == 0
+    assert not decoder(10 * torch.randn(1, 4, 3, 3, 3)).any()

@@ -99,7 +99,7 @@ def test_the_straight_path_passes_the_gradient() -> None:
 
 def test_scalar_quantisation_has_a_thousand_codes_evenly_spaced() -> None:
     quantizer = FiniteScalarQuantizer(4)
-    latent = 3 * torch.randn(1, 4, 40, 40, 40, generator=torch.Generator().manual_seed(0))
+    latent = torch.rand(1, 4, 40, 40, 40, generator=torch.Generator().manual_seed(0)).mul(1.998).sub(0.999).atanh()
     values, numbers = quantizer.lookup(latent)
     for channel, levels in enumerate((8, 5, 5, 5)):
         found = values[:, channel].unique()
@@ -107,8 +107,9 @@ def test_scalar_quantisation_has_a_thousand_codes_evenly_spaced() -> None:
     assert len(values.movedim(1, -1).reshape(-1, 4).unique(dim=0)) == len(numbers.unique()) == quantizer.size == 1000
     assert torch.equal(quantizer.snap(values), values)
     assert torch.equal(quantizer.snap(values + 0.05), values)
-    with pytest.raises(ConfigurationError, match="latent_channels = 6"):
-        FiniteScalarQuantizer(6)
+    wider = FiniteScalarQuantizer(8)
+    assert wider.size == 3**8
+    assert wider.lookup(torch.randn(1, 8, 9, 9, 9))[0].unique().tolist() == [-1, 0, 1]
 
 
 def test_perplexity_counts_codes_in_effect() -> None:

@@ -8,10 +8,10 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement import LossWeights, Sampling, refine_volume
 from nnunetv2_comnet.refinement.objective import TERMS, USAGE, RefinerObjective, draw, total
 from nnunetv2_comnet.refinement.residual_vae import reconstruction_loss
-from tests.refinement.conftest import SIDES, awake, refined_network, small_refiner
+from tests.refinement.conftest import awake, refined_network, small_refiner
 
 Patch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-OPEN = {"strengths": (1.0, 1.0, 1.0), "patch_size": SIDES}
+OPEN = {"strengths": (1.0, 1.0, 1.0)}
 
 
 @pytest.mark.parametrize("kind", [{}, {"parameterisation": "noise"}, {"quantizer": "fsq"}, {"downsampling": 4}])
@@ -132,8 +132,8 @@ def test_the_supervised_correction_has_not_seen_the_truth(patch: Patch) -> None:
     drawn = draw(refiner, tuple(logits.shape), torch.Generator().manual_seed(0))
     condition = refiner.encode_condition(image, logits)
     tokens = refiner.open_tokens(refiner.gate(logits))
-    _, one = objective._diffusion(refiner, condition, torch.randn(1, 4, 8, 12, 8), tokens, drawn)
-    _, other = objective._diffusion(refiner, condition, torch.randn(1, 4, 8, 12, 8), tokens, drawn)
+    _, one = objective._diffusion(refiner, condition, torch.randn(1, 4, 8, 16, 8), tokens, drawn)
+    _, other = objective._diffusion(refiner, condition, torch.randn(1, 4, 8, 16, 8), tokens, drawn)
     assert torch.equal(one, other)
     noise = awake(small_refiner(parameterisation="noise"))
     assert float(noise.schedule.signal[noise.schedule.noisy_time]) < 0.35
@@ -228,6 +228,6 @@ def test_inputs_that_do_not_fit_are_refused_in_one_line(patch: Patch) -> None:
     with pytest.raises(ConfigurationError, match="sides that divide by 8"):
         refiner.encode_condition(image[..., :12], logits[..., :12])
     with pytest.raises(ConfigurationError, match="expected 3 strengths from 0 to 1"):
-        refine_volume(refiner, image[0], logits[0], patch_size=SIDES, strengths=(1, 2, 0), sampling=Sampling())
+        refine_volume(refiner, image[0], logits[0], strengths=(1, 2, 0), sampling=Sampling())
     with pytest.raises(ConfigurationError, match="steps and samples of 1 or more"):
         Sampling(steps=0)

@@ -14,8 +14,9 @@ from tests.refinement.conftest import awake, small_refiner
 PATCH = (16, 16, 16)
 
 
-def two_lesions(sides: tuple[int, int, int] = (18, 50, 21)) -> tuple[torch.Tensor, torch.Tensor]:
+def two_lesions() -> tuple[torch.Tensor, torch.Tensor]:
     """Image and logits of a volume whose lesions lie at both ends of its longest side, sure of the rest."""
+    sides = (18, 50, 21)
     generator = torch.Generator().manual_seed(4)
     image = torch.randn((4, *sides), generator=generator)
     logits = torch.full((3, *sides), -14.0)
@@ -26,8 +27,8 @@ def two_lesions(sides: tuple[int, int, int] = (18, 50, 21)) -> tuple[torch.Tenso
 
 def test_skipping_sure_tiles_changes_nothing() -> None:
     image, logits = two_lesions()
-    refiner = awake(small_refiner())
-    options = {"patch_size": PATCH, "strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2)}
+    refiner = awake(small_refiner(patch_size=PATCH))
+    options = {"strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2)}
     skipped = refine_volume(refiner, image, logits, skip=True, **options)
     all_tiles = refine_volume(refiner, image, logits, skip=False, **options)
     assert 0 < skipped.tiles_run < skipped.tiles == all_tiles.tiles_run
@@ -39,17 +40,17 @@ def test_a_sure_volume_is_not_touched_and_costs_nothing() -> None:
     image, _ = two_lesions()
     logits = torch.full((3, 18, 50, 21), -14.0)
     refined = refine_volume(
-        awake(small_refiner()), image, logits, patch_size=PATCH, strengths=(1, 1, 1), sampling=Sampling()
+        awake(small_refiner(patch_size=PATCH)), image, logits, strengths=(1, 1, 1), sampling=Sampling()
     )
     assert (refined.tiles_run, refined.tiles) == (0, 0)
     assert torch.equal(refined.logits, logits)
 
 
 def test_far_ends_and_odd_sides_are_refined_too() -> None:
-    image, _ = two_lesions((17, 19, 13))
-    logits = torch.randn((3, 17, 19, 13), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    image, logits = torch.randn((4, 17, 19, 13), generator=generator), torch.randn((3, 17, 19, 13), generator=generator)
     refined = refine_volume(
-        awake(small_refiner()), image, logits, patch_size=PATCH, strengths=(1, 1, 1), sampling=Sampling(steps=2)
+        awake(small_refiner(patch_size=PATCH)), image, logits, strengths=(1, 1, 1), sampling=Sampling(steps=2)
     )
     assert (refined.correction != 0).float().mean() > 0.99
     assert torch.isfinite(refined.logits).all()
@@ -57,7 +58,7 @@ def test_far_ends_and_odd_sides_are_refined_too() -> None:
 
 @given(
     sides=st.tuples(*[st.integers(5, 70)] * 3),
-    corners=st.tuples(*[st.tuples(st.floats(0, 0.999), st.floats(0, 0.999))] * 3),
+    corners=st.tuples(*[st.tuples(st.integers(0, 999), st.integers(0, 999))] * 3),
     step=st.sampled_from([0.3, 0.5, 1.0]),
     multiple=st.sampled_from([2, 4]),
 )
@@ -66,7 +67,7 @@ def test_tiles_cover_every_active_voxel_on_one_grid(
 ) -> None:
     active = torch.zeros(sides, dtype=torch.bool)
     for end in (0, 1):  # two active voxels span the box
-        active[tuple(int(pair[end] * side) for pair, side in zip(corners, sides, strict=True))] = True
+        active[tuple(pair[end] * side // 1000 for pair, side in zip(corners, sides, strict=True))] = True
     covered = torch.zeros(sides, dtype=torch.bool)
     starts = [set(), set(), set()]
     for tile in place_tiles(active, (16, 32, 16), step, multiple):

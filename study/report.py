@@ -1,0 +1,193 @@
+"""Writes the study: everything as JSON, the table in Markdown, the figure."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet.files import read_json, write_json, write_text
+from nnunetv2_comnet.inference.options import short_name
+from study import figure
+from study.progress import Progress
+from study.settings import (
+    AVERAGE,
+    BOOTSTRAP_SEED,
+    CALIBRATED,
+    DEFAULT,
+    EMPTY_PENALTY_MM,
+    ENSEMBLE,
+    MAIN,
+    PLANS,
+    REGIONS,
+    ROW_NAMES,
+    SAMPLING_SEED,
+    TRAIN_NAME,
+    Study,
+)
+from study.statistic import COLUMNS, Difference, summarise
+from study.training import calibration_of
+
+PACKAGES = ("nnunetv2-comnet", "nnunetv2", "torch", "numpy", "monai")
+
+
+def write(progress: Progress, results: Sequence[dict[str, Any]], target: Path) -> None:
+    """target.json, target.md and target.png from the scores of all held-out patients."""
+    plans = read_json(progress.folder / "preprocessed" / TRAIN_NAME / f"{PLANS}.json")
+    report = {
+        "study": dataclasses.asdict(progress.study),
+        "settings": plans["comnet"],
+        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": _memory_gb()},
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "seconds": {"total": round(progress.total_seconds, 1), **progress.log["stages"]},
+        "seconds_of_folds": progress.log["folds"],
+        "calibration": {trainer: _calibration(progress.folder, trainer) for trainer in CALIBRATED},
+        **summarise(results),
+        "patients": [{name: result[name] for name in ("case", "rows", "errors")} for result in results],
+    }
+    write_json(target.with_suffix(".json"), report)
+    write_text(target.with_suffix(".md"), markdown(report, progress.study, target.name))
+    figure.draw(report, target.with_suffix(".png"))
+
+
+def markdown(report: dict[str, Any], study: Study, name: str) -> str:
+    """The page: what the intervals support, the figure, the tables, how it was made."""
+    count = len(report["patients"])
+    parts = [
+        "# Does the refiner help?",
+        "\n".join(f"- {line}" for line in findings(report)),
+        f"![Paired differences of Dice to the stage 1 ensemble, with 95 % intervals]({name}.png)",
+        f"Means over {count} held-out patients; in brackets the 95 % bootstrap interval of the mean paired difference "
+        "to the stage 1 ensemble.",
+        _grid(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
+        _grid(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
+        f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
+        _grid(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
+        _grid(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
+        "Other pairs of rows, difference of the average Dice (first minus second):",
+        _grid(["first", "second", "difference"], _pair_rows(report)),
+        "Calibrated strengths alpha, chosen on the training half's held-out folds; gain in nested cross-validation:",
+        _grid(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
+        _gate_sentence(report),
+        _caption(report, study, count),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def findings(report: dict[str, Any]) -> list[str]:
+    """What the intervals of the default row support, in plain words: the average, then every region."""
+    count = len(report["patients"])
+    lines = []
+    for column in (AVERAGE, *REGIONS):
+        what = "average Dice" if column == AVERAGE else f"Dice of {column}"
+        found = Difference(**report["rows"][MAIN]["difference"]["dice"][column])
+        lines.append(
+            f"Refined by fold changed the {what} of the stage 1 ensemble by {found.mean:+.4f} (95 % interval "
+            f"{found.low:+.4f} to {found.high:+.4f}, {count} patients): {_verdict(report, column, found)}"
+        )
+    return lines
+
+
+def _verdict(report: dict[str, Any], column: str, found: Difference) -> str:
+    strengths = report["calibration"][DEFAULT]
+    off = [region for region in ((column,) if column in REGIONS else REGIONS) if strengths[region]["strength"] == 0]
+    if len(off) == (1 if column in REGIONS else len(REGIONS)):
+        return "the calibration chose strength 0, so nothing was changed."
+    if not found.excludes_zero:
+        return "the interval includes 0, so neither a gain nor a loss is shown."
+    return f"the interval excludes 0, so this is a {'gain' if found.mean > 0 else 'loss'} on these patients."
+
+
+def _mean_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
+    rows = []
+    for key, row in report["rows"].items():
+        means = [f"{row['mean'][metric][column]:.{digits}f}" for column in COLUMNS]
+        change = "" if key == ENSEMBLE else _interval(row["difference"][metric][AVERAGE], digits)
+        rows.append([row["name"], *means, change])
+    return rows
+
+
+def _difference_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
+    return [
+        [row["name"], *(_interval(row["difference"][metric][column], digits) for column in COLUMNS)]
+        for key, row in report["rows"].items()
+        if key != ENSEMBLE
+    ]
+
+
+def _pair_rows(report: dict[str, Any]) -> list[list[str]]:
+    return [[ROW_NAMES[pair["first"]], ROW_NAMES[pair["second"]], _interval(pair, 4)] for pair in report["pairs"]]
+
+
+def _strength_rows(report: dict[str, Any]) -> list[list[str]]:
+    return [
+        [trainer, *(f"{of[r]['strength']:g}, {_interval({**of[r], 'mean': of[r]['gain']}, 4)}" for r in REGIONS)]
+        for trainer, of in report["calibration"].items()
+    ]
+
+
+def _interval(found: dict[str, Any], digits: int) -> str:
+    return f"{found['mean']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _gate_sentence(report: dict[str, Any]) -> str:
+    shares = ", ".join(f"{region} {100 * of['share']:.2f} % of {of['wrong']}" for region, of in report["gate"].items())
+    return (
+        f"Voxels that the stage 1 ensemble has wrong and that lie where the gate is shut, out of a refiner's reach: "
+        f"{shares}. The oracles start from the ensemble's map. *Codes of the true residual*: each fold's autoencoder "
+        "encodes, quantises and decodes the true residual, which corrects through the gate at alpha = 1; mean of the "
+        "folds' probabilities. *Truth where the gate is open* is the most that any refiner behind this gate can reach."
+    )
+
+
+def _caption(report: dict[str, Any], study: Study, count: int) -> str:
+    settings, seconds = report["settings"], report["seconds"]
+    refiner, hardware = settings["refiner"], report["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    stages = "; ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items() if stage != "total")
+    last = study.held_out_start + study.held_out - 1
+    return (
+        "**How it was made.** `make refinement-study`. Generated patients, no real ones: "
+        f"`comnet phantom --seed {study.phantom_seed} --spacing {study.spacing_mm:g}`, numbers 1 to {study.patients} "
+        f"for training (folds {', '.join(map(str, study.folds))} of five), {study.held_out_start} to {last} held out "
+        f"({count} scored). `comnet plan --preset demo {' '.join(study.plan_flags)}`; fold f trains with seed "
+        f"{settings['seed']} + f and samples with seed {SAMPLING_SEED} + f; {refiner['sampling_steps']} reverse steps "
+        f"unless said; stage 1 mirrored; threshold 0.5, no postprocessing. Bootstrap over patients, seed "
+        f"{BOOTSTRAP_SEED}. Dice of two empty masks 1, of one empty mask 0. *calibrated*: the trainer's own strengths "
+        "per region, measured with one sample; *alpha = 1*: full strength in every region. "
+        f"*One fold*: each fold's model alone, the mean of their scores per patient.\n\n"
+        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; {study.workers} processes of "
+        f"one thread; {seconds['total'] / 60:.0f} minutes ({stages}). {versions}."
+    )
+
+
+def _calibration(out: Path, trainer: str) -> dict[str, Any]:
+    """Region -> strength, gain and its interval, as `comnet calibrate` measured them."""
+    regions = calibration_of(out, trainer).evidence["regions"]
+    found = {short_name(region): choice for region, choice in regions.items()}
+    return {region: found[region] for region in REGIONS}
+
+
+def _processor() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> int | None:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemTotal"):
+            return round(int(line.split()[1]) / 1024**2)
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []

@@ -1,0 +1,81 @@
+"""The study from beginning to end: `python -m study.run FOLDER [--docs] [--quick]`; what is whole is not redone."""
+
+import argparse
+import functools
+import multiprocessing
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from study.progress import Progress, set_environment
+from study.settings import CALIBRATED, FULL, QUICK, STAGE_1, STAGE_2
+
+DOCS = Path(__file__).parents[1] / "docs"
+NAME = "refinement_study"
+
+
+def main() -> None:
+    """Parses the command line and runs every stage."""
+    parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
+    parser.add_argument("folder", type=Path, help="for everything that is made, about 2 GB")
+    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
+    parser.add_argument("--docs", action="store_true", help="copy table and figure to docs/")
+    options = parser.parse_args()
+    out = options.folder.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    set_environment(out)
+    progress = Progress(out, QUICK if options.quick else FULL)
+    run(progress)
+    if options.docs:
+        for ending in (".md", ".png"):
+            shutil.copyfile(out / f"{NAME}{ending}", DOCS / f"{NAME}{ending}")
+    progress.say(f"done: {out / NAME}.md, .json, .png; {progress.total_seconds / 60:.1f} minutes over all runs")
+
+
+def run(progress: Progress) -> None:
+    """All stages. nnU-Net is imported only here: it reads its folders' variables when it is."""
+    from study import patients, training
+
+    patients.prepare(progress)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        progress.study.workers, context, initializer=training.start_worker, initargs=(context.Lock(),)
+    ) as pool:
+        train_all(progress, pool, (STAGE_1,))
+        train_all(progress, pool, STAGE_2)
+        out, folds = progress.folder, progress.study.folds
+        with progress.stage("calibrate"):
+            list(pool.map(functools.partial(training.calibrate_model, out), CALIBRATED))
+        score_all(progress, pool, out, folds)
+
+
+def train_all(progress: Progress, pool: ProcessPoolExecutor, trainers: tuple[str, ...]) -> None:
+    """Trains the folds that have no final checkpoint yet; folds of different trainers alternate."""
+    from study.training import Fold, train
+
+    jobs = [Fold(progress.folder, trainer, fold) for fold in progress.study.folds for trainer in trainers]
+    missing = [job for job in jobs if not job.checkpoint.is_file()]
+    with progress.stage(f"train stage {1 if trainers == (STAGE_1,) else 2} ({len(jobs)} folds)"):
+        for job, seconds in zip(missing, pool.map(train, missing), strict=True):
+            progress.log["folds"][f"{job.trainer} fold {job.fold}"] = seconds
+            progress.save()
+
+
+def score_all(progress: Progress, pool: ProcessPoolExecutor, out: Path, folds: tuple[int, ...]) -> None:
+    """Coarse maps, refined maps and scores of the held-out half; table and figure."""
+    from study import held_out, refining, report, scores
+    from study.patients import held_out_cases
+
+    cases = held_out_cases(out)
+    with progress.stage(f"coarse maps of {len(cases)} held-out patients"):
+        list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
+    with progress.stage("compare with prediction, one patient"):
+        pool.submit(refining.check_agreement, out, held_out.read_coarse(out, cases[0]), folds).result()
+    with progress.stage(f"refine and score {len(cases)} held-out patients"):
+        results = list(pool.map(functools.partial(scores.score_patient, out, folds=folds), cases))
+    with progress.stage("table and figure"):
+        report.write(progress, results, out / NAME)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Dice and HD95 per region of one patient, for every row; one patient to a worker process."""
+
+import functools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunetv2_comnet.evaluation.dice import dice
+from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.inference.decision import THRESHOLD
+from nnunetv2_comnet.inference.model_folder import CHECKPOINT
+from study.held_out import Bools, Patient, read_coarse
+from study.refining import PatientMaps
+from study.settings import (
+    AUTOENCODER,
+    EMPTY_PENALTY_MM,
+    ENSEMBLE,
+    GATE,
+    HD95_PERCENTILE,
+    REFINED_ROWS,
+    REGIONS,
+    SINGLE,
+    STAGE_1,
+    STAGE_2,
+)
+from study.training import model_folder, strengths_of
+
+Scores = dict[str, dict[str, float]]  # region -> {"dice", "hd95_mm"}
+
+
+def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any]:
+    """All rows of one patient: kept in a file, read from it where it is of these models."""
+    path, models = out / "scores" / f"{case}.json", _models(out, folds)
+    if path.is_file():
+        stored: dict[str, Any] = read_json(path)
+        if stored["models"] == models:
+            return stored
+    patient = read_coarse(out, case)
+    maps = PatientMaps(out, patient, folds)
+    rows = {SINGLE: _mean_scores([score(patient, single > THRESHOLD) for single in maps.single])}
+    ensemble = maps.ensemble > THRESHOLD
+    rows[ENSEMBLE] = score(patient, ensemble)
+    for row in REFINED_ROWS:
+        rows[row.key] = score(patient, maps.refined(row) > THRESHOLD)
+    rows[AUTOENCODER] = score(patient, maps.autoencoder_ceiling() > THRESHOLD)
+    is_open = maps.gate_open()
+    rows[GATE] = score(patient, np.where(is_open, patient.truth_inside, ensemble))
+    result = {"case": case, "models": models, "rows": rows, "errors": _errors(patient, ensemble, is_open)}
+    write_json(path, result)
+    return result
+
+
+def score(patient: Patient, inside: Bools) -> Scores:
+    """Dice and HD95 of masks (R, D, H, W) of the crop, on the whole image."""
+    scores = {}
+    for name, truth, predicted in zip(patient.regions, patient.truth, patient.whole(inside), strict=True):
+        scores[name] = {"dice": dice(truth, predicted), "hd95_mm": hd95_mm(truth, predicted, patient.spacing_mm)}
+    return {name: scores[name] for name in REGIONS}
+
+
+def hd95_mm(truth: Bools, predicted: Bools, spacing_mm: tuple[float, float, float]) -> float:
+    """95th percentile Hausdorff distance of two masks (Z, Y, X), mm; both empty 0, one empty the penalty."""
+    from monai.metrics import compute_hausdorff_distance
+
+    if truth.any() != predicted.any():
+        return EMPTY_PENALTY_MM
+    if not truth.any():
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        distance = compute_hausdorff_distance(
+            torch.from_numpy(predicted)[None, None],
+            torch.from_numpy(truth)[None, None],
+            include_background=True,
+            percentile=HD95_PERCENTILE,
+            spacing=list(spacing_mm),
+        )
+    return float(distance)
+
+
+def _mean_scores(many: list[Scores]) -> Scores:
+    return {
+        region: {metric: float(np.mean([one[region][metric] for one in many])) for metric in ("dice", "hd95_mm")}
+        for region in REGIONS
+    }
+
+
+def _errors(patient: Patient, ensemble: Bools, is_open: Bools) -> dict[str, dict[str, int]]:
+    """Voxels per region that the ensemble has wrong, and those of them where the gate is shut (or that are cropped)."""
+    wrong = patient.truth != patient.whole(ensemble)
+    shut = wrong & ~patient.whole(is_open)
+    counts = {
+        name: {"wrong": int(wrong[index].sum()), "gate_shut": int(shut[index].sum())}
+        for index, name in enumerate(patient.regions)
+    }
+    return {name: counts[name] for name in REGIONS}
+
+
+@functools.lru_cache(maxsize=1)
+def _models(out: Path, folds: tuple[int, ...]) -> dict[str, Any]:
+    """What tells scores of these checkpoints and strengths from those of others."""
+    models: dict[str, Any] = {}
+    for trainer in (STAGE_1, *STAGE_2):
+        folder = model_folder(out, trainer)
+        strengths = strengths_of(folder)
+        models[trainer] = {
+            "checkpoints": [sha256(folder / f"fold_{fold}" / CHECKPOINT)[:16] for fold in folds],
+            "strengths": None if strengths is None else list(strengths),
+        }
+    return models

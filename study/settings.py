@@ -1,0 +1,140 @@
+"""Every number of the study: patients, training, and the rows of its table."""
+
+from dataclasses import dataclass
+
+TRAIN_ID, HELD_OUT_ID = 501, 502
+TRAIN_NAME, HELD_OUT_NAME = "Dataset501_UTSWGlioma", "Dataset502_HeldOut"
+PLANS, CONFIGURATION = "nnUNetCoMNeTPlans", "3d_fullres"
+
+STAGE_1 = "nnUNetTrainerCoMNeT"
+DEFAULT = "nnUNetTrainerCoMNeTCorrDiff"
+IN_FOLD = "nnUNetTrainerCoMNeTCorrDiffInFold"
+NOISE = "nnUNetTrainerCoMNeTCorrDiffNoise"
+DETERMINISTIC = "nnUNetTrainerCoMNeTDeterministic"
+STAGE_2 = (DEFAULT, IN_FOLD, NOISE, DETERMINISTIC)
+CALIBRATED = (DEFAULT, IN_FOLD, DETERMINISTIC)  # the slowest first: two of the three run at a time
+
+REGIONS = ("ET", "TC", "WT")  # the order of columns and panels
+AVERAGE = "average"
+EMPTY_PENALTY_MM = 373.13  # HD95 where exactly one of truth and prediction is empty: BraTS 2017 to 2022
+HD95_PERCENTILE = 95
+SAMPLING_SEED = 0  # fold f draws from SAMPLING_SEED + f, as prediction does
+BOOTSTRAP_SEED = 0
+TILE_STEP = 0.5
+AGREEMENT = 5e-4  # of probabilities: one rounding of a logit in half precision moves one by at most 2.2e-4
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run. patients to train on, held_out to score; held-out ones are numbered from held_out_start.
+
+    folds: of nnU-Net's five, those that are trained. plan_flags: of `comnet plan --preset demo`.
+    """
+
+    name: str
+    patients: int
+    held_out: int
+    folds: tuple[int, ...]
+    plan_flags: tuple[str, ...]
+    spacing_mm: float = 3.5
+    phantom_seed: int = 0
+    held_out_start: int = 501
+    workers: int = 2
+
+
+def _flags(**values: object) -> tuple[str, ...]:
+    words: list[str] = []
+    for name, value in values.items():
+        words += ["--" + name.replace("_", "-"), *str(value).split()]
+    return tuple(words)
+
+
+FULL = Study(
+    name="full",
+    patients=30,
+    held_out=30,
+    folds=(0, 1, 2, 3, 4),
+    plan_flags=_flags(
+        max_epochs=6,
+        steps_per_epoch=50,
+        refiner_max_epochs=6,
+        refiner_codes_epochs=2,
+        refiner_sampling_steps=25,
+    ),
+)
+
+# The least that passes through every line: nothing can be learned from its numbers.
+QUICK = Study(
+    name="quick",
+    patients=6,
+    held_out=2,
+    folds=(0, 1),
+    spacing_mm=5.0,
+    plan_flags=_flags(
+        patch_size="32 32 32",
+        base_channels=4,
+        max_epochs=1,
+        steps_per_epoch=20,
+        warmup_epochs=0,
+        learning_rate=0.01,
+        refiner_max_epochs=1,
+        refiner_codes_epochs=1,
+        refiner_channels=4,
+        refiner_autoencoder_channels=4,
+        refiner_codebook_size=8,
+        refiner_sampling_steps=2,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class RefinedRow:
+    """A row of the table that a refiner makes.
+
+    order: "fold" corrects each fold's map, then averages; "ensemble" averages, then lets every fold's refiner correct
+    the average, and averages again. calibrated: the trainer's own strengths; else alpha = 1 everywhere. steps: reverse
+    steps, None for the plans' number.
+    """
+
+    key: str
+    name: str
+    trainer: str
+    order: str = "fold"
+    calibrated: bool = False
+    steps: int | None = None
+    samples: int = 1
+
+
+SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
+AUTOENCODER, GATE = "oracle_autoencoder", "oracle_gate"
+MAIN, FULL_STRENGTH = "refined_by_fold", "refined_by_fold_full"
+REFINED_ROWS = (
+    RefinedRow(MAIN, "refined by fold, calibrated (default)", DEFAULT, calibrated=True),
+    RefinedRow("refined_ensemble", "refined ensemble, calibrated", DEFAULT, order="ensemble", calibrated=True),
+    RefinedRow(FULL_STRENGTH, "refined by fold, alpha = 1", DEFAULT),
+    RefinedRow("refined_ensemble_full", "refined ensemble, alpha = 1", DEFAULT, order="ensemble"),
+    RefinedRow("one_step", "refined by fold, alpha = 1, 1 reverse step", DEFAULT, steps=1),
+    RefinedRow("four_samples", "refined by fold, alpha = 1, 4 samples", DEFAULT, samples=4),
+    RefinedRow("in_fold", "trained on in-fold maps, calibrated", IN_FOLD, calibrated=True),
+    RefinedRow("in_fold_full", "trained on in-fold maps, alpha = 1", IN_FOLD),
+    RefinedRow("noise_full", "predicts the noise (paper), alpha = 1", NOISE),
+    RefinedRow("deterministic", "no diffusion (same U-Net), calibrated", DETERMINISTIC, calibrated=True),
+    RefinedRow("deterministic_full", "no diffusion (same U-Net), alpha = 1", DETERMINISTIC),
+)
+ROW_NAMES = {
+    SINGLE: "stage 1, one fold (mean of the folds)",
+    ENSEMBLE: "stage 1, ensemble (reference)",
+    **{row.key: row.name for row in REFINED_ROWS},
+    AUTOENCODER: "oracle: codes of the true residual",
+    GATE: "oracle: truth where the gate is open",
+}
+# Paired differences of the average Dice besides those to the reference: first minus second.
+PAIRS = (
+    (MAIN, "deterministic"),
+    (FULL_STRENGTH, "deterministic_full"),
+    (FULL_STRENGTH, "in_fold_full"),
+    (FULL_STRENGTH, "noise_full"),
+    (FULL_STRENGTH, "refined_ensemble_full"),
+    (FULL_STRENGTH, "one_step"),
+    ("four_samples", FULL_STRENGTH),
+)

@@ -13,7 +13,7 @@ export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1   # no worker processes: the netwo
 export OMP_WAIT_POLICY=PASSIVE                  # threads that wait do not spin: other jobs on the machine cost less
 mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
 eval "$(comnet env)"
-model=(-d 501 -c 3d_fullres -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans)
+model=(-d 501 -c 3d_fullres -tr nnUNetTrainerCoMNeTCorrDiff -p nnUNetCoMNeTPlans)
 folds=(0 1 2 3 4)
 step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$out/demo.log" | tail -n "${lines:-4}"; }
 
@@ -24,16 +24,22 @@ lines=12 step comnet convert utsw "$out/patients" -d 501 --jobs 2 --preview
 step comnet convert utsw "$out/new patients" -d 502 --name HeldOut --jobs 2
 lines=12 step comnet plan -d 501 --preset demo --preprocess --jobs 2 "$@"
 
-for fold in "${folds[@]}"; do
-  step nnUNetv2_train 501 3d_fullres "$fold" -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans -device cpu
-done
-step nnUNetv2_find_best_configuration 501 -c 3d_fullres -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans -f "${folds[@]}"
+train() { step nnUNetv2_train 501 3d_fullres "$2" -tr "$1" -p nnUNetCoMNeTPlans -device cpu; }
+for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeT "$fold"; done           # stage 1
+for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeTCorrDiff "$fold"; done   # stage 2 needs all of stage 1
+lines=8 step comnet calibrate -d 501 -device cpu
+step nnUNetv2_find_best_configuration 501 -c 3d_fullres -tr nnUNetTrainerCoMNeTCorrDiff -p nnUNetCoMNeTPlans -f "${folds[@]}"
 
 new=$nnUNet_raw/Dataset502_HeldOut
-found=$nnUNet_results/Dataset501_UTSWGlioma/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/crossval_results_folds_0_1_2_3_4
+trained=$nnUNet_results/Dataset501_UTSWGlioma/nnUNetTrainerCoMNeTCorrDiff__nnUNetCoMNeTPlans__3d_fullres
+found=$trained/crossval_results_folds_0_1_2_3_4
 step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted" "${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1
 step nnUNetv2_apply_postprocessing -i "$out/predicted" -o "$out/postprocessed" \
   -pp_pkl_file "$found/postprocessing.pkl" -plans_json "$found/plans.json" -np 1
+
+# The paper's way: fold probabilities averaged, each fold's map refined first; and stage 1 alone beside it.
+step comnet predict -i "$new/imagesTr" -o "$out/refined" -d 501 -f "${folds[@]}" -device cpu --entropy --disagreement
+step comnet predict -i "$new/imagesTr" -o "$out/stage 1" -d 501 -f "${folds[@]}" -device cpu --refine none
 
 # The model travels as one file: installed into an empty results folder, it predicts the same.
 step nnUNetv2_export_model_to_zip "${model[@]}" -f "${folds[@]}" -o "$out/model.zip"
@@ -45,5 +51,6 @@ for mask in "$out/predicted"/*.nii.gz; do
   python "$here/same_voxels.py" "$mask" "$out/predicted again/$(basename "$mask")"
 done
 
-lines=20 step python "$here/summary.py" "$new" "$out/postprocessed" "$out/truth_and_prediction.png"
+lines=20 step python "$here/summary.py" "$new" "$out/stage 1"
+lines=20 step python "$here/summary.py" "$new" "$out/refined" "$out/truth_and_prediction.png"
 printf '\n[%4ds] done; everything is in %s\n' "$SECONDS" "$out"

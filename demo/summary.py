@@ -1,4 +1,4 @@
-"""Prints Dice per region of the demo's held-out patients and draws truth against prediction."""
+"""Prints Dice per region of the demo's held-out patients and, asked to, draws truth against prediction."""
 
 import sys
 from pathlib import Path
@@ -20,10 +20,12 @@ def read(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """summary.py DATASET PREDICTIONS PICTURE"""
-    dataset, predictions, picture = (Path(word) for word in sys.argv[1:4])
+    """summary.py DATASET PREDICTIONS [PICTURE]"""
+    dataset, predictions, *picture = (Path(word) for word in sys.argv[1:4])
     table = dice_table(dataset / "labelsTr", predictions, BRATS_124.regions)
     print(table.as_text())
+    if not picture:
+        return
     cases = [
         FigureCase(
             name,
@@ -33,8 +35,8 @@ def main() -> None:
         )
         for name in table.cases[:4]
     ]
-    truth_against_prediction(cases, picture)
-    print(f"picture: {picture}")
+    truth_against_prediction(cases, picture[0])
+    print(f"picture: {picture[0]}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class RefinerSettings(BaseModel):
     codes_epochs: int = Field(10, ge=1, description="Epochs in which the residual's codes are learned; then they stay.")
 
     patch_size: Axes = Field((96, 96, 96), description="What is refined at once, voxels; cut to stage 1's patch.")
-    crops: int = Field(2, ge=1, description="Refiner patches taken from each training patch of stage 1.")
+    crops: int = Field(2, ge=1, description="Refiner patches in a pass, out of one training patch of stage 1.")
+    passes: int = Field(1, ge=1, description="Passes per training patch: its coarse map is computed once for all.")
     downsampling: Literal[2, 4] = Field(2, description="Voxels per latent voxel; 4 loses most small lesions.")
     channels: int = Field(32, ge=4, description="Channels of condition network and denoiser, first level.")
     autoencoder_channels: int = Field(32, ge=4, description="Channels of the residual autoencoder.")

@@ -17,10 +17,12 @@ NAME = "refinement_study"
 def main() -> None:
     """Parses the command line and runs every stage."""
     parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    parser.add_argument("folder", type=Path, help="for everything that is made, about 2 GB")
+    parser.add_argument("folder", type=Path, help="for everything that is made, about 1 GB")
     parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
     parser.add_argument("--docs", action="store_true", help="copy table and figure to docs/")
     options = parser.parse_args()
+    if options.quick and options.docs:
+        parser.error("--quick measures nothing that belongs into docs/")
     out = options.folder.resolve()
     out.mkdir(parents=True, exist_ok=True)
     set_environment(out)

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def crop_boxes(openness: Tensor, size: tuple[int, int, int], count: int, generator: torch.Generator) -> list[list[slice]]:
+def crop_boxes(
+    openness: Tensor, size: tuple[int, int, int], count: int, generator: torch.Generator
+) -> list[list[slice]]:
     """`count` boxes of `size` voxels in a patch whose gate is (R, D, H, W), as slices along D, H and W.
 
     Each holds a voxel drawn from those whose gate is open, at a random place within; anywhere where none is. A side

@@ -51,7 +51,7 @@ class RefinerObjective(nn.Module):
     def forward(
         self, refiner: Refiner, image: Tensor, logits: Tensor, target: Tensor, drawn: Draw, *, learn_codes: bool
     ) -> dict[str, Tensor]:
-        """Image (B, C, D, H, W), coarse logits (B, R, D, H, W), truth as the segmentation loss takes it -> TERMS, USAGE.
+        """Image (B, C, D, H, W), coarse logits (B, R, D, H, W), truth as the segmentation loss has it -> TERMS, USAGE.
 
         learn_codes: the autoencoder's encoder still learns; afterwards the denoiser has a target that stands still.
         """

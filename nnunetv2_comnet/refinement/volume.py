@@ -54,7 +54,9 @@ def refine_volume(
     if alpha.shape != coarse.shape[:1] or not bool(((alpha >= 0) & (alpha <= 1)).all()):
         raise ConfigurationError(f"refiner: expected {len(coarse)} strengths from 0 to 1, got {tuple(strengths)}")
     openness = refiner.gate(coarse[None])[0] * (alpha > 0)[:, None, None, None]
-    tiles = list(place_tiles(openness.amax(dim=0) > 0, refiner.config.patch_size, tile_step, refiner.config.downsampling))
+    tiles = list(
+        place_tiles(openness.amax(dim=0) > 0, refiner.config.patch_size, tile_step, refiner.config.downsampling)
+    )
     needed = [tile for tile in tiles if not skip or tile.may_change(openness)]
     alpha_gate = alpha[:, None, None, None] * openness
     if not needed:
@@ -139,9 +141,7 @@ def noise_volume(shape: Sequence[int], channels: int, seed: int, sample: int = 0
 class _Residuals:
     """Draws blended residuals of a volume; what the condition network says of each tile is kept between samples."""
 
-    def __init__(
-        self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile]
-    ) -> None:
+    def __init__(self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile]) -> None:
         self.refiner, self.tiles, self.device = refiner, tiles, next(refiner.parameters()).device
         self.shape = coarse.shape
         ends = [max(tile.start[axis] + tile.size[axis] for tile in tiles) for axis in range(3)]

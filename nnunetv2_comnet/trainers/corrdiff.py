@@ -4,19 +4,16 @@ Stage 1 must have been trained before, with the same dataset, plans and configur
 """
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from nnunetv2.utilities.file_path_utilities import get_output_folder
 from torch import Tensor, nn
 
 from nnunetv2_comnet.calibration import read_strengths
-from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement.crop import crop, crop_boxes
 from nnunetv2_comnet.refinement.network import RefinedNetwork
@@ -24,31 +21,20 @@ from nnunetv2_comnet.refinement.objective import TERMS, USAGE, LossWeights, Refi
 from nnunetv2_comnet.refinement.quantizer import perplexity
 from nnunetv2_comnet.settings import RefinerSettings, Settings
 from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
+from nnunetv2_comnet.trainers.frozen_stage import FrozenStageTrainer
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
-from nnunetv2_comnet.trainers.out_of_fold import (
-    CHECKPOINT,
-    FoldModels,
-    Service,
-    assign,
-    check_same_plans,
-    check_same_split,
-    load_weights,
-    trained_folds,
-)
-from nnunetv2_comnet.trainers.recipe import RecipeTrainer
 from nnunetv2_comnet.trainers.refined_network import build_refined_network
 
-MANIFEST = "out_of_fold.json"
 DEAD_BELOW = 0.05  # of the codebook's size
 
 
-class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
+class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
     """The paper's stage 2 on out-of-fold coarse maps; everything but its network and loss is stage 1's."""
 
-    stage_1: ClassVar[type[RecipeTrainer]] = nnUNetTrainerCoMNeT
+    stage_1 = nnUNetTrainerCoMNeT
     changes: ClassVar[Mapping[str, Any]] = {}  # of the refiner's settings: what the study's variants differ in
-    fold_models: FoldModels
-    _patches_drawn = 0
+    _passes_made = 0
+    _coarse_logits: Tensor | None = None
 
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
         """The refiner's own epochs and patience. The settings go into the plans, which are saved with the model."""
@@ -97,99 +83,6 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """There is none."""
 
-    @one_line_errors
-    def on_train_start(self) -> None:
-        """Loads the frozen stage 1 models before anything else happens; says and writes down who serves whom."""
-        if not self.was_initialized:
-            self.initialize()
-        self._load_stage_1()
-        super().on_train_start()
-
-    def _load_stage_1(self) -> None:
-        folder = self._stage_1_folder()
-        trained = trained_folds(folder)
-        if self.fold not in trained:
-            raise DataError(self._what_is_missing(folder, trained))
-        check_same_plans(folder, self.plans_manager.plans, self.configuration_name)
-        splits = self._splits()
-        service = assign(splits, trained, self.fold, coarse_maps=self.settings.refiner.coarse_maps)
-        used = sorted(set(service.served_by.values()) | {self.fold}, key=str)
-        networks = {}
-        for fold in used:
-            check_same_split(folder, splits, fold)
-            network = self._coarse_network()
-            network.load_state_dict(load_weights(folder, fold))
-            networks[fold] = network.to(self.device)
-        self.refined.coarse.load_state_dict(networks[self.fold].state_dict())
-        self.fold_models = FoldModels(networks, service)
-        self._report(folder, service, used)
-
-    def _stage_1_folder(self) -> Path:
-        plans = self.plans_manager
-        return Path(
-            get_output_folder(plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name)
-        )
-
-    def _what_is_missing(self, folder: Path, trained: list[int | str]) -> str:
-        missing = [self.fold, *(f for f in range(len(self._splits())) if f not in trained and f != self.fold)]
-        commands = "; ".join(
-            f"nnUNetv2_train {self.plans_manager.dataset_name} {self.configuration_name} {fold} "
-            f"-tr {self.stage_1.__name__} -p {self.plans_manager.plans_name}"
-            for fold in missing
-        )
-        return (
-            f"stage 1 is missing {CHECKPOINT} of fold(s) {', '.join(map(str, missing))} in {folder}; train: {commands}"
-        )
-
-    def _splits(self) -> list[dict[str, list[str]]]:
-        self.do_split()  # nnU-Net writes the file where there is none
-        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
-        splits: list[dict[str, list[str]]] = read_json(path)
-        return splits
-
-    def _coarse_network(self) -> nn.Module:
-        return self.stage_1.build_network_architecture(
-            self.plans_manager,
-            self.configuration_manager,
-            self.num_input_channels,
-            self.label_manager.num_segmentation_heads,
-            False,
-        )
-
-    def _report(self, folder: Path, service: Service, used: list[int | str]) -> None:
-        """The log's lines and the manifest."""
-        of_folds = ", ".join(str(fold) for fold in used)
-        self.print_to_log_file(
-            f"coarse maps: {len(service.served_by) - len(service.in_fold)} of {len(service.served_by)} cases by the "
-            f"stage 1 model that did not see them (folds {of_folds} of {folder})"
-        )
-        warning = ""
-        if service.in_fold:
-            why = (
-                f"no checkpoint of fold(s) {', '.join(map(str, service.missing))}"
-                if service.missing
-                else "coarse_maps = in-fold"
-                if self.settings.refiner.coarse_maps == "in-fold"
-                else "no fold held them out"
-            )
-            warning = (
-                f"{len(service.in_fold)} cases get in-fold coarse maps, better than any that a new patient gets ({why})"
-            )
-            self.print_to_log_file(f"WARNING: {warning}")
-        if self.local_rank == 0:
-            manifest = {
-                "stage_1": {str(fold): self._checkpoint_entry(folder, fold) for fold in used},
-                "served_by": dict(service.served_by),
-                "in_fold": list(service.in_fold),
-                "warning": warning,
-            }
-            write_json(os.path.join(self.output_folder, MANIFEST), manifest)
-
-    @staticmethod
-    def _checkpoint_entry(folder: Path, fold: int | str) -> dict[str, str]:
-        path = folder / f"fold_{fold}" / CHECKPOINT
-        return {"path": str(path), "sha256": sha256(path)}
-
     @property
     def refined(self) -> RefinedNetwork:
         """The network without wrappers."""
@@ -199,13 +92,25 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self._patches_drawn = 0
+        self._passes_made = 0
         self._usage = torch.zeros(self.refined.refiner.quantizer.size, device=self.device)
 
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Several passes over a patch, each with crops and noise of its own, on one coarse map."""
+        self._coarse_logits = None
+        one_pass = super().train_step
+        outputs = [one_pass(batch) for _ in range(self._passes)]
+        return {name: np.mean([output[name] for output in outputs]) for name in outputs[0]}
+
+    @property
+    def _passes(self) -> int:
+        return self.settings.refiner.passes
+
     def _training_loss(self, data: Tensor, target: Any, keys: list[str]) -> tuple[Tensor, dict[str, Any]]:
-        """The four terms on out-of-fold maps. What is random is a function of seed, epoch and patch number."""
-        logits = self.fold_models.logits(data, keys)
-        generator = self._generator()
+        """The four terms on out-of-fold maps. What is random is a function of seed and pass number."""
+        if self._coarse_logits is None:
+            self._coarse_logits = self.fold_models.logits(data, keys)
+        logits, generator = self._coarse_logits, self._generator()
         low, high = (math.log(value) for value in self.settings.refiner.temperature)
         logits = logits / math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
         data, logits, target = self._crops(data, logits, target, generator)
@@ -235,8 +140,8 @@ class nnUNetTrainerCoMNeTCorrDiff(RecipeTrainer):
         return data, logits, target
 
     def _generator(self) -> torch.Generator:
-        number = self.current_epoch * self.num_iterations_per_epoch + self._patches_drawn
-        self._patches_drawn += 1
+        number = self.current_epoch * self.num_iterations_per_epoch * self._passes + self._passes_made
+        self._passes_made += 1
         words = np.random.SeedSequence([self.seed, number, self.local_rank]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 

@@ -38,6 +38,9 @@ def test_the_loss_weighs_errors_and_the_rest_alike() -> None:
     decoded = torch.full_like(residual, 0.02)
     by_hand = abs(0.8 - 0.02) + (98 * 0.02 + 0.01) / 99
     assert float(reconstruction_loss(decoded, residual)) == pytest.approx(by_hand, rel=1e-5)
+    both = torch.cat([residual, torch.zeros_like(residual)], dim=1)  # a second region without an error
+    second = abs(0.3) * torch.ones_like(residual)
+    assert float(reconstruction_loss(torch.cat([decoded, second], dim=1), both)) == pytest.approx((by_hand + 0.3) / 2)
     nothing = torch.zeros_like(residual)
     # What an unweighted L1 would call a good answer costs almost all there is.
     assert float(reconstruction_loss(nothing, residual)) > 0.79

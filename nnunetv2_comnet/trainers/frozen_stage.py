@@ -1,0 +1,130 @@
+"""What a trainer needs that builds on frozen stage 1 models: finding them, checking them, saying who serves whom."""
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from nnunetv2.utilities.file_path_utilities import get_output_folder
+from torch import nn
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.out_of_fold import (
+    CHECKPOINT,
+    FoldModels,
+    Service,
+    assign,
+    check_same_plans,
+    check_same_split,
+    load_weights,
+    trained_folds,
+)
+from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+
+MANIFEST = "out_of_fold.json"
+
+
+class FrozenStageTrainer(RecipeTrainer):
+    """Loads the stage 1 checkpoints of the same dataset, plans and configuration before its own training starts."""
+
+    stage_1: ClassVar[type[RecipeTrainer]]
+    fold_models: FoldModels
+
+    @property
+    def _own_stage_1(self) -> nn.Module:
+        """The frozen network within the one that is trained: this fold's own, saved with it."""
+        return self._bare_network().get_submodule("coarse")
+
+    @one_line_errors
+    def on_train_start(self) -> None:
+        """Loads the frozen models before anything else happens; says and writes down who serves whom."""
+        if not self.was_initialized:
+            self.initialize()
+        self._load_stage_1()
+        super().on_train_start()
+
+    def _load_stage_1(self) -> None:
+        folder = self._stage_1_folder()
+        trained = trained_folds(folder)
+        if self.fold not in trained:
+            raise DataError(self._what_is_missing(folder, trained))
+        check_same_plans(folder, self.plans_manager.plans, self.configuration_name)
+        splits = self._splits()
+        service = assign(splits, trained, self.fold, coarse_maps=self.settings.refiner.coarse_maps)
+        used = sorted(set(service.served_by.values()) | {self.fold}, key=str)
+        networks = {}
+        for fold in used:
+            check_same_split(folder, splits, fold)
+            network = self._coarse_network()
+            network.load_state_dict(load_weights(folder, fold))
+            networks[fold] = network.to(self.device)
+        self._own_stage_1.load_state_dict(networks[self.fold].state_dict())
+        self.fold_models = FoldModels(networks, service)
+        self._report(folder, service, used)
+
+    def _stage_1_folder(self) -> Path:
+        plans = self.plans_manager
+        return Path(
+            get_output_folder(plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name)
+        )
+
+    def _what_is_missing(self, folder: Path, trained: list[int | str]) -> str:
+        missing = [self.fold, *(f for f in range(len(self._splits())) if f not in trained and f != self.fold)]
+        commands = "; ".join(
+            f"nnUNetv2_train {self.plans_manager.dataset_name} {self.configuration_name} {fold} "
+            f"-tr {self.stage_1.__name__} -p {self.plans_manager.plans_name}"
+            for fold in missing
+        )
+        return (
+            f"stage 1 is missing {CHECKPOINT} of fold(s) {', '.join(map(str, missing))} in {folder}; train: {commands}"
+        )
+
+    def _splits(self) -> list[dict[str, list[str]]]:
+        self.do_split()  # nnU-Net writes the file where there is none
+        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        splits: list[dict[str, list[str]]] = read_json(path)
+        return splits
+
+    def _coarse_network(self) -> nn.Module:
+        return self.stage_1.build_network_architecture(
+            self.plans_manager,
+            self.configuration_manager,
+            self.num_input_channels,
+            self.label_manager.num_segmentation_heads,
+            False,
+        )
+
+    def _report(self, folder: Path, service: Service, used: list[int | str]) -> None:
+        """The log's lines and the manifest."""
+        of_folds = ", ".join(str(fold) for fold in used)
+        self.print_to_log_file(
+            f"coarse maps: {len(service.served_by) - len(service.in_fold)} of {len(service.served_by)} cases by the "
+            f"stage 1 model that did not see them (folds {of_folds} of {folder})"
+        )
+        warning = ""
+        if service.in_fold:
+            why = (
+                f"no checkpoint of fold(s) {', '.join(map(str, service.missing))}"
+                if service.missing
+                else "coarse_maps = in-fold"
+                if self.settings.refiner.coarse_maps == "in-fold"
+                else "no fold held them out"
+            )
+            warning = (
+                f"{len(service.in_fold)} cases get in-fold coarse maps, better than any that a new patient gets ({why})"
+            )
+            self.print_to_log_file(f"WARNING: {warning}")
+        if self.local_rank == 0:
+            manifest = {
+                "stage_1": {str(fold): self._checkpoint_entry(folder, fold) for fold in used},
+                "served_by": dict(service.served_by),
+                "in_fold": list(service.in_fold),
+                "warning": warning,
+            }
+            write_json(os.path.join(self.output_folder, MANIFEST), manifest)
+
+    @staticmethod
+    def _checkpoint_entry(folder: Path, fold: int | str) -> dict[str, str]:
+        path = folder / f"fold_{fold}" / CHECKPOINT
+        return {"path": str(path), "sha256": sha256(path)}

@@ -19,7 +19,17 @@ from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.refiner import coarse_probabilities
 from study.held_out import Bools, Patient
 from study.patients import images_of
-from study.settings import AGREEMENT, DEFAULT, FULL_STRENGTH, MAIN, REFINED_ROWS, SAMPLING_SEED, TILE_STEP, RefinedRow
+from study.settings import (
+    AGREEMENT,
+    DEFAULT,
+    FULL_STRENGTH,
+    MAIN,
+    REFINED_ROWS,
+    SAMPLING_SEED,
+    TILE_STEP,
+    RefinedRow,
+    folds_of,
+)
 from study.training import model_folder, strengths_of
 
 Maps = npt.NDArray[np.float32]
@@ -60,12 +70,13 @@ class PatientMaps:
 
     def refined(self, row: RefinedRow) -> Maps:
         """A row's map: the folds' refined probabilities, averaged."""
-        refiners = load_refiners(self.out, row.trainer, self.folds)
+        folds = self.folds[: row.folds]
+        refiners = load_refiners(self.out, row.trainer, folds_of(row.trainer, self.folds))
         strengths = refiners.strengths if row.calibrated else (1.0,) * len(self.patient.regions)
         assert strengths is not None, f"{row.trainer} is not calibrated"
         alpha = torch.tensor(strengths)[:, None, None, None]
         maps = []
-        for index, fold in enumerate(self.folds):
+        for index, fold in enumerate(folds):
             coarse = self.patient.logits[index].float() if row.order == "fold" else self.ensemble_logits
             logits = coarse + alpha * self._correction(row, refiners, fold, coarse, alpha > 0)
             if row.order == "fold":

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from study.progress import Progress, set_environment
-from study.settings import CALIBRATED, FULL, QUICK, STAGE_1, STAGE_2
+from study.settings import CALIBRATED, FULL, QUICK, STAGE_1, STAGE_2, folds_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAME = "refinement_study"
@@ -55,7 +55,12 @@ def train_all(progress: Progress, pool: ProcessPoolExecutor, trainers: tuple[str
     """Trains the folds that have no final checkpoint yet; folds of different trainers alternate."""
     from study.training import Fold, train
 
-    jobs = [Fold(progress.folder, trainer, fold) for fold in progress.study.folds for trainer in trainers]
+    jobs = [
+        Fold(progress.folder, trainer, fold)
+        for fold in progress.study.folds
+        for trainer in trainers
+        if fold in folds_of(trainer, progress.study.folds)
+    ]
     missing = [job for job in jobs if not job.checkpoint.is_file()]
     with progress.stage(f"train stage {1 if trainers == (STAGE_1,) else 2} ({len(jobs)} folds)"):
         for job, seconds in zip(missing, pool.map(train, missing), strict=True):

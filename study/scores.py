@@ -25,6 +25,7 @@ from study.settings import (
     SINGLE,
     STAGE_1,
     STAGE_2,
+    folds_of,
 )
 from study.training import model_folder, strengths_of
 
@@ -107,7 +108,7 @@ def _models(out: Path, folds: tuple[int, ...]) -> dict[str, Any]:
         folder = model_folder(out, trainer)
         strengths = strengths_of(folder)
         models[trainer] = {
-            "checkpoints": [sha256(folder / f"fold_{fold}" / CHECKPOINT)[:16] for fold in folds],
+            "checkpoints": [sha256(folder / f"fold_{fold}" / CHECKPOINT)[:16] for fold in folds_of(trainer, folds)],
             "strengths": None if strengths is None else list(strengths),
         }
     return models

@@ -11,6 +11,7 @@ DEFAULT = "nnUNetTrainerCoMNeTCorrDiff"
 IN_FOLD = "nnUNetTrainerCoMNeTCorrDiffInFold"
 NOISE = "nnUNetTrainerCoMNeTCorrDiffNoise"
 DETERMINISTIC = "nnUNetTrainerCoMNeTDeterministic"
+FOLDS_OF_NOISE = 2  # the first two folds decide between the parameterisations
 STAGE_2 = (DEFAULT, IN_FOLD, NOISE, DETERMINISTIC)
 CALIBRATED = (DEFAULT, IN_FOLD, DETERMINISTIC)  # the slowest first: two of the three run at a time
 
@@ -51,14 +52,16 @@ def _flags(**values: object) -> tuple[str, ...]:
 
 FULL = Study(
     name="full",
-    patients=30,
-    held_out=30,
+    patients=40,
+    held_out=40,
     folds=(0, 1, 2, 3, 4),
     plan_flags=_flags(
         max_epochs=6,
         steps_per_epoch=50,
-        refiner_max_epochs=6,
+        refiner_max_epochs=4,
         refiner_codes_epochs=2,
+        refiner_crops=2,
+        refiner_passes=3,
         refiner_sampling_steps=25,
     ),
 )
@@ -93,7 +96,7 @@ class RefinedRow:
 
     order: "fold" corrects each fold's map, then averages; "ensemble" averages, then lets every fold's refiner correct
     the average, and averages again. calibrated: the trainer's own strengths; else alpha = 1 everywhere. steps: reverse
-    steps, None for the plans' number.
+    steps, None for the plans' number. folds: how many, None for all.
     """
 
     key: str
@@ -103,6 +106,7 @@ class RefinedRow:
     calibrated: bool = False
     steps: int | None = None
     samples: int = 1
+    folds: int | None = None
 
 
 SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
@@ -114,10 +118,11 @@ REFINED_ROWS = (
     RefinedRow(FULL_STRENGTH, "refined by fold, alpha = 1", DEFAULT),
     RefinedRow("refined_ensemble_full", "refined ensemble, alpha = 1", DEFAULT, order="ensemble"),
     RefinedRow("one_step", "refined by fold, alpha = 1, 1 reverse step", DEFAULT, steps=1),
-    RefinedRow("four_samples", "refined by fold, alpha = 1, 4 samples", DEFAULT, samples=4),
+    RefinedRow("four_samples", "refined by fold, alpha = 1, 4 samples of 6 steps", DEFAULT, steps=6, samples=4),
     RefinedRow("in_fold", "trained on in-fold maps, calibrated", IN_FOLD, calibrated=True),
     RefinedRow("in_fold_full", "trained on in-fold maps, alpha = 1", IN_FOLD),
-    RefinedRow("noise_full", "predicts the noise (paper), alpha = 1", NOISE),
+    RefinedRow("v_two_folds", "predicts v (default), alpha = 1, two folds", DEFAULT, folds=FOLDS_OF_NOISE),
+    RefinedRow("noise_two_folds", "predicts the noise (paper), alpha = 1, two folds", NOISE, folds=FOLDS_OF_NOISE),
     RefinedRow("deterministic", "no diffusion (same U-Net), calibrated", DETERMINISTIC, calibrated=True),
     RefinedRow("deterministic_full", "no diffusion (same U-Net), alpha = 1", DETERMINISTIC),
 )
@@ -128,12 +133,19 @@ ROW_NAMES = {
     AUTOENCODER: "oracle: codes of the true residual",
     GATE: "oracle: truth where the gate is open",
 }
+
+
+def folds_of(trainer: str, folds: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of the study's folds that a trainer trains."""
+    return folds[:FOLDS_OF_NOISE] if trainer == NOISE else folds
+
+
 # Paired differences of the average Dice besides those to the reference: first minus second.
 PAIRS = (
     (MAIN, "deterministic"),
     (FULL_STRENGTH, "deterministic_full"),
     (FULL_STRENGTH, "in_fold_full"),
-    (FULL_STRENGTH, "noise_full"),
+    ("v_two_folds", "noise_two_folds"),
     (FULL_STRENGTH, "refined_ensemble_full"),
     (FULL_STRENGTH, "one_step"),
     ("four_samples", FULL_STRENGTH),

@@ -119,10 +119,10 @@ def place_tiles(active: Tensor, patch_size: Sequence[int], tile_step: float, mul
 def _starts(first: int, last: int, whole: int, side: int, tile_step: float, multiple: int) -> list[int]:
     """Starts of tiles that cover [first, last) of an axis of `whole` voxels."""
     furthest = max(0, math.ceil((whole - side) / multiple) * multiple)
-    if last - first <= side - multiple:
-        centred = (first + last - side) // 2
-        start = max(0, min(centred // multiple * multiple, furthest))
-        return [start]
+    if last - first <= side - multiple:  # a multiple lies between the first start that reaches `last` and `first`
+        earliest, latest = math.ceil((last - side) / multiple) * multiple, first // multiple * multiple
+        centred = round((first + last - side) / 2 / multiple) * multiple
+        return [max(0, min(max(earliest, min(centred, latest)), furthest))]
     begin = first // multiple * multiple
     end = min(furthest, math.ceil((last - side) / multiple) * multiple)
     begin = min(begin, end)

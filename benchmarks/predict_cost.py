@@ -90,6 +90,9 @@ def prepare(root: Path, case: Path, device: str) -> tuple[Path, list[Path]]:
 
     preprocessed = root / "preprocessed" / "Dataset601_BraTS2021"
     plans = json.loads((preprocessed / "nnUNetCoMNeTPlans.json").read_text())
+    data = preprocessed / "nnUNetCoMNeTPlans_3d_fullres"
+    data.mkdir()  # not preprocessed: nothing is trained, but the trainer looks which kind of files there are
+    (data / "none.b2nd").touch()
     dataset_json = json.loads((root / "raw" / "Dataset601_BraTS2021" / "dataset.json").read_text())
     trainer = nnUNetTrainerCoMNeTCorrDiff(
         {**plans, "continue_training": False}, "3d_fullres", "all", dataset_json, torch.device(device)

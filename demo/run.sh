@@ -33,7 +33,9 @@ step nnUNetv2_find_best_configuration 501 -c 3d_fullres -tr nnUNetTrainerCoMNeTC
 new=$nnUNet_raw/Dataset502_HeldOut
 trained=$nnUNet_results/Dataset501_UTSWGlioma/nnUNetTrainerCoMNeTCorrDiff__nnUNetCoMNeTPlans__3d_fullres
 found=$trained/crossval_results_folds_0_1_2_3_4
-step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted" "${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1
+# Without mirroring: stock prediction would refine every tile eight times over.
+stock=("${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1 --disable_tta)
+step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted" "${stock[@]}"
 step nnUNetv2_apply_postprocessing -i "$out/predicted" -o "$out/postprocessed" \
   -pp_pkl_file "$found/postprocessing.pkl" -plans_json "$found/plans.json" -np 1
 
@@ -46,7 +48,7 @@ step nnUNetv2_export_model_to_zip "${model[@]}" -f "${folds[@]}" -o "$out/model.
 mkdir -p "$out/elsewhere"
 export nnUNet_results=$out/elsewhere
 step nnUNetv2_install_pretrained_model_from_zip "$out/model.zip"
-step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted again" "${model[@]}" -f "${folds[@]}" -device cpu -npp 1 -nps 1
+step nnUNetv2_predict -i "$new/imagesTr" -o "$out/predicted again" "${stock[@]}"
 for mask in "$out/predicted"/*.nii.gz; do
   python "$here/same_voxels.py" "$mask" "$out/predicted again/$(basename "$mask")"
 done

@@ -184,8 +184,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 3e-3,
         "foreground_probability": 0.5,
         "refiner": {
-            "max_epochs": 4,
+            "max_epochs": 3,
             "codes_epochs": 2,
+            "passes": 2,
+            "sampling_steps": 10,
             "patch_size": (32, 32, 32),
             "channels": 16,
             "autoencoder_channels": 16,

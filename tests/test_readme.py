@@ -6,11 +6,23 @@ from typing import Any
 
 import pytest
 
+from nnunetv2_comnet.errors import ComnetError
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_predictor_is_there_to_be_called() -> None:
+    names: dict[str, Any] = {}
+    exec(next(block for block in BLOCKS if "CoMNeTPredictor" in block), names)
+    with pytest.raises(ComnetError, match="nowhere is not a trained model: it does not exist"):
+        names["predict"]("nowhere", [])
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if "DeepSupervisionLoss" in block])
 def test_the_python_runs(block: str) -> None:
     names: dict[str, Any] = {}
     exec(block, names)

@@ -43,8 +43,9 @@ def sample(
     times = reverse_times(schedule.training_steps, steps)
     for now, then in itertools.pairwise(times):
         time = torch.full((latent.shape[0],), now, device=latent.device)
+        prediction = denoise(latent, time).float()
         with torch.autocast(latent.device.type, enabled=False):
-            clean, eps = schedule.clean_and_noise(latent, denoise(latent, time).float(), time)
+            clean, eps = schedule.clean_and_noise(latent, prediction, time)
             fresh = _fresh_noise(schedule, now, then, eta)
             direction = (schedule.noise[then].square() - fresh.square()).clamp(min=0).sqrt()
             latent = schedule.signal[then] * clean + direction * eps

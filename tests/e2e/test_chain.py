@@ -8,11 +8,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from tests.conftest import BIN
 
 ROOT = Path(__file__).parents[2]
-MODEL = "nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres"
+STAGE_1, STAGE_2 = "nnUNetTrainerCoMNeT", "nnUNetTrainerCoMNeTCorrDiff"
+MODEL = f"{STAGE_1}__nnUNetCoMNeTPlans__3d_fullres"
+REFINED = f"{STAGE_2}__nnUNetCoMNeTPlans__3d_fullres"
 
 pytestmark = pytest.mark.e2e
 
@@ -25,14 +28,17 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("chain") / "demo output"
     words = ["bash", str(ROOT / "demo" / "run.sh"), str(out), "--cases", "10", "--max-epochs", "1"]
     words += ["--steps-per-epoch", "10", "--base-channels", "8", "--learning-rate", "0.005"]
+    words += ["--refiner-max-epochs", "1", "--refiner-codes-epochs", "1", "--refiner-channels", "4"]
+    words += ["--refiner-autoencoder-channels", "4", "--refiner-codebook-size", "16", "--refiner-sampling-steps", "3"]
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=1500)
+    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=2400)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return out
 
 
-def test_five_folds_are_trained_and_validated_on_patients_apart(chain: Path) -> None:
-    folder = chain / "results" / "Dataset501_UTSWGlioma" / MODEL
+@pytest.mark.parametrize("model", [MODEL, REFINED])
+def test_five_folds_are_trained_and_validated_on_patients_apart(chain: Path, model: str) -> None:
+    folder = chain / "results" / "Dataset501_UTSWGlioma" / model
     seen = []
     for fold in range(5):
         assert (folder / f"fold_{fold}" / "checkpoint_final.pth").is_file()
@@ -63,7 +69,7 @@ def test_new_patients_are_predicted_postprocessed_and_on_their_own_grid(chain: P
     raw = chain / "raw" / "Dataset502_HeldOut"
     names = sorted(path.name for path in (raw / "labelsTr").glob("*.nii.gz"))
     assert names == [f"BT{n:04d}.nii.gz" for n in range(501, 505)]
-    for folder in ("predicted", "predicted again", "postprocessed"):
+    for folder in ("predicted", "predicted again", "postprocessed", "refined", "stage 1"):
         for name in names:
             image, mask = (nibabel.load(path) for path in (raw / "labelsTr" / name, chain / folder / name))
             assert mask.shape == image.shape
@@ -82,6 +88,90 @@ def test_the_demo_ends_with_a_picture(chain: Path) -> None:
 
     picture = imread(chain / "truth_and_prediction.png")
     assert picture.shape[1] == 1200
+
+
+def environment(chain: Path) -> dict[str, str]:
+    folders = {f"nnUNet_{name}": str(chain / name) for name in ("raw", "preprocessed", "results")}
+    shim = str(ROOT / "nnunetv2_comnet" / "trainers" / "ext")
+    return {**folders, "nnUNet_extTrainer": shim, "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+
+
+def test_every_case_was_refined_from_the_map_of_the_fold_that_held_it_out(chain: Path) -> None:
+    splits = json.loads((chain / "preprocessed" / "Dataset501_UTSWGlioma" / "splits_final.json").read_text())
+    held_out = {case: fold for fold, split in enumerate(splits) for case in split["val"]}
+    folder = chain / "results" / "Dataset501_UTSWGlioma" / REFINED
+    for fold in range(5):
+        manifest = json.loads((folder / f"fold_{fold}" / "out_of_fold.json").read_text())
+        assert manifest["served_by"] == held_out
+        assert (manifest["in_fold"], manifest["warning"]) == ([], "")
+
+
+def test_the_calibration_is_stored_with_the_model_and_travels_in_the_zip(chain: Path) -> None:
+    folder = chain / "results" / "Dataset501_UTSWGlioma" / REFINED
+    calibration = json.loads((folder / "calibration.json").read_text())
+    assert len(calibration["evidence"]["cases"]) == 10
+    assert set(calibration["strength"]) == {"whole tumor", "tumor core", "enhancing tumor"}
+    for region, found in calibration["evidence"]["regions"].items():
+        strength = calibration["strength"][region]
+        assert strength == found["strength"]
+        assert strength == 0 or (found["low"] > 0 and found["after"] >= found["before"])
+    installed = chain / "elsewhere" / "Dataset501_UTSWGlioma" / REFINED / "plans.json"
+    for plans in (folder / "plans.json", installed):
+        assert json.loads(plans.read_text())["comnet"]["refiner"]["strength"] == list(calibration["strength"].values())
+
+
+def test_our_own_prediction_writes_what_it_was_asked_for(chain: Path) -> None:
+    names = sorted(path.name for path in (chain / "raw" / "Dataset502_HeldOut" / "labelsTr").glob("*.nii.gz"))
+    for kind in ("entropy", "disagreement"):
+        stems = {path.name.split("_")[0] for path in (chain / "refined" / kind).glob("*.nii.gz")}
+        assert stems == {name.removesuffix(".nii.gz") for name in names}
+    assert len((chain / "refined" / "volumes.csv").read_text().splitlines()) == 1 + len(names)
+    record = json.loads((chain / "refined" / "comnet_run.json").read_text())
+    assert len(json.dumps(record)) > 500
+    assert not (chain / "refined" / "failures.json").exists()
+
+
+def test_probabilities_of_both_stages_are_ensembled_by_the_stock_command(chain: Path, run: Any, tmp_path: Path) -> None:
+    images = str(chain / "raw" / "Dataset502_HeldOut" / "imagesTr")
+    for trainer in (STAGE_1, STAGE_2):
+        answer = run(
+            "nnUNetv2_predict", "-i", images, "-o", str(tmp_path / trainer), "-d", "501", "-c", "3d_fullres",
+            "-tr", trainer, "-p", "nnUNetCoMNeTPlans", "-f", "0", "--save_probabilities", "--disable_tta",
+            "-device", "cpu", "-npp", "1", "-nps", "1", env=environment(chain),
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr[-2000:]
+    folders = [str(tmp_path / trainer) for trainer in (STAGE_1, STAGE_2)]
+    answer = run("nnUNetv2_ensemble", "-i", *folders, "-o", str(tmp_path / "both"), "-np", "1", env=environment(chain))
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    for path in (tmp_path / "both").glob("*.nii.gz"):
+        maps = [
+            np.load(tmp_path / trainer / path.name.replace(".nii.gz", ".npz"))["probabilities"]
+            for trainer in (STAGE_1, STAGE_2)
+        ]
+        whole, core, enhancing = np.mean(maps, axis=0) > 0.5
+        painted = np.zeros(whole.shape, np.uint8)
+        painted[whole], painted[core], painted[enhancing] = 2, 1, 3
+        written = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "RAS"))
+        assert np.array_equal(written, painted)
+    assert len(list((tmp_path / "both").glob("*.nii.gz"))) == 4
+
+
+def test_validation_again_keeps_probabilities_and_the_best_of_both_stages_is_found(chain: Path, run: Any) -> None:
+    names = ("-c", "3d_fullres", "-p", "nnUNetCoMNeTPlans")
+    answer = run(
+        "nnUNetv2_train", "501", "3d_fullres", "0", "-tr", STAGE_2, "-p", "nnUNetCoMNeTPlans", "--val", "--npz",
+        "-device", "cpu", env=environment(chain),
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert "calibrated strengths" in answer.stdout
+    folder = chain / "results" / "Dataset501_UTSWGlioma" / REFINED / "fold_0" / "validation"
+    assert len(list(folder.glob("*.npz"))) == 2
+    answer = run(
+        "nnUNetv2_find_best_configuration", "501", *names, "-tr", STAGE_1, STAGE_2, "--disable_ensembling", "-np", "1",
+        env=environment(chain),
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert STAGE_2 in answer.stdout
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_stock_prediction(chain: Path, run: Any, tmp_path: Path) -> None:

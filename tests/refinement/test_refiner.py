@@ -61,6 +61,23 @@ def test_the_same_input_gives_the_same_output_and_another_seed_another(patch: Pa
     assert not torch.equal(run(), run(eta=1.0))
 
 
+def test_half_precision_changes_a_little_and_breaks_nothing(patch: Patch) -> None:
+    image, logits, truth = patch
+    network = refined_network(awake(small_refiner()))
+    whole = network.eval().refine(image, logits)
+    drawn = draw(network.refiner, tuple(logits.shape), torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = network.refine(image, logits)
+        terms = network.train()(image, logits, truth, drawn)
+    assert half.dtype == torch.float32
+    assert (half.sigmoid() - whole.sigmoid()).abs().max() < 0.1
+    shut = network.average.gate(logits) == 0
+    assert torch.equal(half[shut], logits[shut])
+    for name in TERMS:
+        assert terms[name].dtype == torch.float32
+        assert torch.isfinite(terms[name])
+
+
 def test_samples_are_averaged_and_their_spread_is_told(patch: Patch) -> None:
     image, logits, _ = patch
     refiner = awake(small_refiner())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement.gate import logit_correction
-from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
+from nnunetv2_comnet.refinement.refiner import Condition, Refiner, Sampling
 
 Box = tuple[slice, slice, slice]
 _SIGMA = 1 / 8  # of a tile's side: the Gaussian that nnU-Net blends its tiles with
@@ -134,7 +134,7 @@ def _starts(first: int, last: int, whole: int, side: int, tile_step: float, mult
 
 def noise_volume(shape: Sequence[int], channels: int, seed: int, sample: int = 0) -> Tensor:
     """Standard normal noise (channels, d, h, w) of a latent grid, a function of seed, sample and position alone."""
-    generator = torch.Generator().manual_seed(seed * _SEED_STRIDE + sample)
+    generator = torch.Generator().manual_seed(_mixed(seed, sample))
     return torch.randn((channels, *shape), generator=generator)
 
 
@@ -143,6 +143,7 @@ class _Residuals:
 
     def __init__(self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile]) -> None:
         self.refiner, self.tiles, self.device = refiner, tiles, next(refiner.parameters()).device
+        self._conditions: dict[tuple[int, int, int], Condition] = {}
         self.shape = coarse.shape
         ends = [max(tile.start[axis] + tile.size[axis] for tile in tiles) for axis in range(3)]
         factor = refiner.config.downsampling
@@ -160,22 +161,36 @@ class _Residuals:
         noise = noise_volume(grid, self.refiner.config.latent_channels, sampling.seed, number)
         residual = self.coarse.new_zeros((self.shape[0], *self.padded))
         weights = self.coarse.new_zeros(self.padded)
-        for index, tile in enumerate(self.tiles):
-            here = tile.of_padded()
-            at = (slice(None), *tile.of_padded(factor))
-            tile_noise = noise[at][None].to(self.device)
-            generator = torch.Generator().manual_seed((sampling.seed * _SEED_STRIDE + number) * _SEED_STRIDE + index)
-            drawn = self._tile(tile, tile_noise, sampling, generator)
-            residual[:, here[0], here[1], here[2]] += drawn * self.weight
-            weights[here] += self.weight
+        for tile in self.tiles:
+            z, y, x = tile.of_padded(factor)
+            start = noise[:, z, y, x][None].to(self.device)
+            generator = torch.Generator().manual_seed(_mixed(sampling.seed, number, *tile.start))
+            condition = self._condition(tile, keep=sampling.samples > 1)
+            drawn = self.refiner.draw_residual(condition, start, sampling, generator)[0].to(self.coarse.device)
+            z, y, x = tile.of_padded()
+            residual[:, z, y, x] += drawn * self.weight
+            weights[z, y, x] += self.weight
         residual /= weights.clamp(min=1e-12)
         return residual[:, : self.shape[1], : self.shape[2], : self.shape[3]]
 
-    def _tile(self, tile: Tile, noise: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-        here = (slice(None), *tile.of_padded())
-        image, coarse = (volume[here][None].to(self.device) for volume in (self.image, self.coarse))
+    def _condition(self, tile: Tile, *, keep: bool) -> Condition:
+        """What the condition network says of a tile, computed once for all samples."""
+        if tile.start in self._conditions:
+            return self._conditions[tile.start]
+        z, y, x = tile.of_padded()
+        image, coarse = (volume[:, z, y, x][None].to(self.device) for volume in (self.image, self.coarse))
         condition = self.refiner.encode_condition(image, coarse)
-        return self.refiner.draw_residual(condition, noise, sampling, generator)[0].to(self.coarse.device)
+        if keep:
+            self._conditions[tile.start] = condition
+        return condition
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * _SEED_STRIDE + number) % 2**63
+    return seed
 
 
 def _gaussian(size: tuple[int, int, int]) -> Tensor:

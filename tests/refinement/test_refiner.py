@@ -98,6 +98,8 @@ def test_the_condition_is_encoded_once_whatever_the_steps(patch: Patch) -> None:
     refined_network(refiner)  # a copy: not counted
     refine_volume(refiner, image[0], logits[0], sampling=Sampling(steps=7), **OPEN)
     assert calls == {"condition": 1, "denoiser": 7}
+    refine_volume(refiner, image[0], logits[0], sampling=Sampling(steps=2, samples=3), **OPEN)
+    assert calls == {"condition": 2, "denoiser": 7 + 6}
 
 
 def test_the_terms_are_the_papers(patch: Patch) -> None:

@@ -25,10 +25,11 @@ def two_lesions() -> tuple[torch.Tensor, torch.Tensor]:
     return image, logits
 
 
-def test_skipping_sure_tiles_changes_nothing() -> None:
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_skipping_sure_tiles_changes_nothing(eta: float) -> None:
     image, logits = two_lesions()
     refiner = awake(small_refiner(patch_size=PATCH))
-    options = {"strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2)}
+    options = {"strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2, eta=eta)}
     skipped = refine_volume(refiner, image, logits, skip=True, **options)
     all_tiles = refine_volume(refiner, image, logits, skip=False, **options)
     assert 0 < skipped.tiles_run < skipped.tiles == all_tiles.tiles_run

@@ -58,10 +58,11 @@ FULL = Study(
     plan_flags=_flags(
         max_epochs=6,
         steps_per_epoch=50,
-        refiner_max_epochs=4,
+        refiner_max_epochs=5,
         refiner_codes_epochs=2,
         refiner_crops=2,
-        refiner_passes=3,
+        refiner_passes=6,
+        refiner_average_decay=0.99,
         refiner_sampling_steps=25,
     ),
 )

@@ -73,17 +73,21 @@ def calibrate_model(out: Path, trainer: str) -> None:
     folder = model_folder(out, trainer)
     if strengths_of(folder) is None:
         with _talk_to(out / "logs" / f"{trainer}_calibration.log"):
-            options = Options(seed=SAMPLING_SEED)
+            options = Options(seed=SAMPLING_SEED, samples=len(folder_folds(folder)))
             calibrate(
                 folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu", progress=lambda cases: cases
             )
 
 
+def folder_folds(folder: Path) -> list[int]:
+    """The trained folds of a model."""
+    return [int(path.parent.name.removeprefix("fold_")) for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))]
+
+
 def strengths_of(folder: Path) -> tuple[float, ...] | None:
     """The calibrated alpha per region, in the order of dataset.json; None where there is none of these checkpoints."""
-    folds = [int(path.parent.name.removeprefix("fold_")) for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))]
     try:
-        return read_strengths(folder, list(regions_of(read_json(folder / "dataset.json"))), folds)
+        return read_strengths(folder, list(regions_of(read_json(folder / "dataset.json"))), folder_folds(folder))
     except ConfigurationError:
         return None
 

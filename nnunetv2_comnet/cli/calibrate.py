@@ -15,7 +15,9 @@ def command(
     plans: str = typer.Option("nnUNetCoMNeTPlans", "-p", help="Plans identifier."),
     configuration: str = typer.Option("3d_fullres", "-c", help="Configuration."),
     steps: int = typer.Option(25, help="Reverse steps; predict with the same."),
-    samples: int = typer.Option(1, help="Samples averaged; predict with the same."),
+    samples: int | None = typer.Option(
+        None, help="Samples averaged. (default: one per trained fold: their prediction averages as many)"
+    ),
     step_size: float = typer.Option(0.5, "-step_size", help="Step of the sliding window, part of a patch."),
     disable_tta: bool = typer.Option(False, "--disable_tta", help="No mirroring in stage 1."),
     device: str = typer.Option("auto", "-device", help="auto, cpu, cuda or mps."),
@@ -30,7 +32,7 @@ def command(
     from tqdm import tqdm
 
     from nnunetv2_comnet.inference.calibrate import calibrate
-    from nnunetv2_comnet.inference.model_folder import find_model
+    from nnunetv2_comnet.inference.model_folder import find_model, open_model
     from nnunetv2_comnet.inference.options import Options
     from nnunetv2_comnet.regions import SHORT_NAMES
 
@@ -40,6 +42,7 @@ def command(
     def bar(cases: Sequence[str]) -> Iterable[str]:
         return tqdm(cases, desc="held-out cases", disable=None, leave=False)
 
+    samples = samples or len(open_model(folder, None).folds)
     options = Options(steps=steps, samples=samples, tile_step_size=step_size, use_mirroring=not disable_tta)
     choices = calibrate(folder, preprocessed, options=options, device=device, progress=bar)
     typer.echo("region   before   after   alpha   gain, nested cross-validation (95 % interval)   cases")

@@ -10,6 +10,7 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json, sha256
 
 FILE = "calibration.json"
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # those that are tried, the weakest first
 
 
 class Calibration(BaseModel):

@@ -161,7 +161,7 @@ def _caption(report: dict[str, Any], study: Study, count: int) -> str:
         f"{settings['seed']} + f and samples with seed {SAMPLING_SEED} + f; {refiner['sampling_steps']} reverse steps "
         f"unless said; stage 1 mirrored; each region's map thresholded at 0.5, no postprocessing. "
         f"Bootstrap over patients, seed {BOOTSTRAP_SEED}. Dice of two empty masks 1, of one empty mask 0. "
-        "*calibrated*: the trainer's own strengths per region, measured by fold with one sample; "
+        "*calibrated*: the trainer's own strengths per region, measured by fold, one sample per fold averaged; "
         "*alpha = 1*: full strength in every region. "
         f"*One fold*: each fold's model alone, the mean of their scores per patient.\n\n"
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; {study.workers} processes of "

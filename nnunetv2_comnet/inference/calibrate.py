@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunetv2_comnet.calibration import FILE, Calibration
+from nnunetv2_comnet.calibration import FILE, STRENGTHS, Calibration
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, sha256, write_json
-from nnunetv2_comnet.inference.choice import STRENGTHS, Choice, Table, choose
+from nnunetv2_comnet.inference.choice import Choice, Table, choose
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log
 from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regions_of
 from nnunetv2_comnet.inference.options import Options

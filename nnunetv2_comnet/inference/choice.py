@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnunetv2_comnet.calibration import STRENGTHS
 from nnunetv2_comnet.errors import ConfigurationError
 
 Table = npt.NDArray[np.float64]
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _RESAMPLES = 10_000
 _CONFIDENCE = 0.95
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.calibration import read_strengths
+from nnunetv2_comnet.calibration import STRENGTHS, read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement.crop import crop, crop_boxes
@@ -178,9 +179,23 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
 
     def _validation_output(self, data: Tensor, keys: list[str]) -> Tensor:
         """Refined logits of a validation patch: coarse map of its own fold's model, the averaged refiner."""
-        logits = self.fold_models.logits(data, keys)
-        refined: Tensor = self.refined.refine(data, logits)
+        self._coarse_logits = self.fold_models.logits(data, keys)
+        refined: Tensor = self.refined.refine(data, self._coarse_logits)
         return refined
+
+    def _validation_counts(self, logits: Tensor, truth: Tensor) -> Any:
+        """At every strength that a calibration may choose: the correction only scales with it."""
+        assert self._coarse_logits is not None
+        coarse, count = self._coarse_logits, super()._validation_counts
+        return [count(coarse + strength * (logits - coarse), truth) for strength in STRENGTHS]
+
+    def _validation_dice(self, counts: list[Any]) -> npt.NDArray[np.float64]:
+        """Each region at its best strength: selection must not punish what calibration will take back."""
+        mean = super()._validation_dice
+        dice = np.stack([mean(list(at_strength)) for at_strength in zip(*counts, strict=True)])
+        best = np.where(np.isnan(dice).all(axis=0), 0, np.argmax(np.nan_to_num(dice, nan=-1), axis=0))
+        self.print_to_log_file(f"best strengths on the validation patches: {[STRENGTHS[index] for index in best]}")
+        return dice[best, np.arange(dice.shape[1])]
 
     @one_line_errors
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:

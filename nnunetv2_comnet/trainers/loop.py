@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed, nn
@@ -18,7 +19,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import written_whole
 from nnunetv2_comnet.settings import Settings
 from nnunetv2_comnet.trainers.exits import one_line_errors
-from nnunetv2_comnet.trainers.region_scores import RegionCounts, mean_dice, region_counts
+from nnunetv2_comnet.trainers.region_scores import mean_dice, region_counts
 
 FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
 
@@ -96,8 +97,15 @@ class EpochLoop(nnUNetTrainer):
             output = self._validation_output(data, batch["keys"])
             loss = self.loss(output, target)
         logits, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
-        counts = region_counts(logits, truth, has_ignore_channel=self.label_manager.ignore_label is not None)
-        return {"key": batch["keys"][0], "loss": float(loss), "counts": counts}
+        return {"key": batch["keys"][0], "loss": float(loss), "counts": self._validation_counts(logits, truth)}
+
+    def _validation_counts(self, logits: torch.Tensor, truth: torch.Tensor) -> Any:
+        """What `_validation_dice` needs to know of a case; logits (1, R, D, H, W)."""
+        return region_counts(logits, truth, has_ignore_channel=self.label_manager.ignore_label is not None)
+
+    def _validation_dice(self, counts: list[Any]) -> npt.NDArray[np.float64]:
+        """Each region's Dice over all cases, (R,): what selection and early stopping go by."""
+        return mean_dice(counts)
 
     def _validation_output(self, data: torch.Tensor, keys: list[str]) -> Any:
         """What the network answers to a validation batch."""
@@ -110,8 +118,8 @@ class EpochLoop(nnUNetTrainer):
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, val_outputs)
             outputs = [output for of_rank in gathered for output in of_rank]
-        by_case: dict[str, RegionCounts] = {output["key"]: output["counts"] for output in outputs}
-        dice = mean_dice(list(by_case.values()))
+        by_case: dict[str, Any] = {output["key"]: output["counts"] for output in outputs}
+        dice = self._validation_dice(list(by_case.values()))
         mean = float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan")
         self.logger.log("mean_fg_dice", mean, self.current_epoch)
         self.logger.log("dice_per_class_or_region", list(dice), self.current_epoch)

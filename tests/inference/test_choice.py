@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from nnunetv2_comnet.calibration import STRENGTHS
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.inference.choice import STRENGTHS, bootstrap_interval, choose
+from nnunetv2_comnet.inference.choice import bootstrap_interval, choose
 
 FOLDS = [0, 0, 0, 1, 1, 1, 2, 2, 2]
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.special
 import scipy.stats
 import torch
@@ -30,6 +31,14 @@ def test_the_gate_opens_with_uncertainty_and_reaches_its_neighbours() -> None:
     entropy = -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
     partly = gate(logits, low=0.02, high=0.2, reach=0)
     assert float(partly[0, 0, 0, 0, 4]) == pytest.approx((entropy - 0.02) / 0.18, rel=1e-4)
+
+
+def test_the_gate_reaches_a_cube() -> None:
+    logits = 4 * torch.randn((1, 2, 9, 10, 11), generator=torch.Generator().manual_seed(0))
+    opened = gate(logits, low=0.1, high=0.4, reach=2)[0].numpy()
+    entropy = binary_entropy(logits[0].sigmoid()).numpy()
+    largest = np.stack([scipy.ndimage.maximum_filter(one, size=5, mode="constant") for one in entropy])
+    assert np.allclose(opened, np.clip((largest - 0.1) / 0.3, 0, 1), atol=1e-6)
 
 
 def test_a_correction_makes_p_plus_r_of_p() -> None:

@@ -24,6 +24,10 @@ class RefinerSettings(BaseModel):
 
     max_epochs: int = Field(50, ge=1, description="Epochs at most.")
     patience: int = Field(15, ge=1, description="Epochs without a better mean region Dice before training stops.")
+    steps_per_epoch: int | None = Field(None, ge=1, description="Optimiser steps per epoch; stage 1's where not set.")
+    keep_patches: bool = Field(
+        False, description="Every epoch sees the first one's patches; they and their coarse maps are kept in memory."
+    )
     learning_rate: float | None = Field(None, gt=0, description="AdamW's peak learning rate; stage 1's where not set.")
     coarse_maps: Literal["out-of-fold", "in-fold"] = Field(
         "out-of-fold", description="Which stage 1 model serves a training case: one that did not see it, or its own."
@@ -33,7 +37,6 @@ class RefinerSettings(BaseModel):
 
     patch_size: Axes = Field((96, 96, 96), description="What is refined at once, voxels; cut to stage 1's patch.")
     crops: int = Field(2, ge=1, description="Refiner patches in a pass, out of one training patch of stage 1.")
-    passes: int = Field(1, ge=1, description="Passes per training patch: its coarse map is computed once for all.")
     downsampling: Literal[2, 4] = Field(2, description="Voxels per latent voxel; 4 loses most small lesions.")
     channels: int = Field(32, ge=4, description="Channels of condition network and denoiser, first level.")
     autoencoder_channels: int = Field(32, ge=4, description="Channels of the residual autoencoder.")
@@ -145,10 +148,9 @@ class Settings(BaseModel):
         return self
 
     def of_stage_2(self) -> "Settings":
-        """What the refiner trains with: these settings, with its own epochs, patience and learning rate."""
-        own = {"max_epochs": self.refiner.max_epochs, "patience": self.refiner.patience}
-        if self.refiner.learning_rate is not None:
-            own["learning_rate"] = self.refiner.learning_rate  # type: ignore[assignment]
+        """What the refiner trains with: these settings, with its own epochs, patience, steps and learning rate."""
+        names = ("max_epochs", "patience", "steps_per_epoch", "learning_rate")
+        own = {name: getattr(self.refiner, name) for name in names if getattr(self.refiner, name) is not None}
         return self.model_copy(update=own)
 
     def architecture(self) -> dict[str, Any]:
@@ -186,7 +188,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "refiner": {
             "max_epochs": 3,
             "codes_epochs": 2,
-            "passes": 2,
             "sampling_steps": 10,
             "patch_size": (32, 32, 32),
             "channels": 16,

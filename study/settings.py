@@ -46,7 +46,7 @@ class Study:
 def _flags(**values: object) -> tuple[str, ...]:
     words: list[str] = []
     for name, value in values.items():
-        words += ["--" + name.replace("_", "-"), *str(value).split()]
+        words += ["--" + name.replace("_", "-"), *(str(value).split() if value is not True else [])]
     return tuple(words)
 
 
@@ -58,10 +58,11 @@ FULL = Study(
     plan_flags=_flags(
         max_epochs=6,
         steps_per_epoch=50,
-        refiner_max_epochs=5,
-        refiner_codes_epochs=2,
+        refiner_max_epochs=4,
+        refiner_steps_per_epoch=300,
+        refiner_keep_patches=True,
+        refiner_codes_epochs=1,
         refiner_crops=2,
-        refiner_passes=6,
         refiner_average_decay=0.99,
         refiner_sampling_steps=25,
     ),
@@ -82,6 +83,7 @@ QUICK = Study(
         warmup_epochs=0,
         learning_rate=0.01,
         refiner_max_epochs=1,
+        refiner_keep_patches=True,
         refiner_codes_epochs=1,
         refiner_channels=4,
         refiner_autoencoder_channels=4,

@@ -23,6 +23,7 @@ from nnunetv2_comnet.refinement.quantizer import perplexity
 from nnunetv2_comnet.settings import RefinerSettings, Settings
 from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
 from nnunetv2_comnet.trainers.frozen_stage import FrozenStageTrainer
+from nnunetv2_comnet.trainers.kept_patches import KeptPatches
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 from nnunetv2_comnet.trainers.refined_network import build_refined_network
 
@@ -34,8 +35,8 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
 
     stage_1 = nnUNetTrainerCoMNeT
     changes: ClassVar[Mapping[str, Any]] = {}  # of the refiner's settings: what the study's variants differ in
-    _passes_made = 0
-    _coarse_logits: Tensor | None = None
+    _patches_drawn = 0  # in this epoch
+    _coarse_logits: Tensor | None = None  # of the validation patch at hand
 
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
         """The refiner's own epochs and patience. The settings go into the plans, which are saved with the model."""
@@ -93,25 +94,12 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self._passes_made = 0
+        self._patches_drawn = 0
         self._usage = torch.zeros(self.refined.refiner.quantizer.size, device=self.device)
 
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Several passes over a patch, each with crops and noise of its own, on one coarse map."""
-        self._coarse_logits = None
-        one_pass = super().train_step
-        outputs = [one_pass(batch) for _ in range(self._passes)]
-        return {name: np.mean([output[name] for output in outputs]) for name in outputs[0]}
-
-    @property
-    def _passes(self) -> int:
-        return self.settings.refiner.passes
-
     def _training_loss(self, data: Tensor, target: Any, keys: list[str]) -> tuple[Tensor, dict[str, Any]]:
-        """The four terms on out-of-fold maps. What is random is a function of seed and pass number."""
-        if self._coarse_logits is None:
-            self._coarse_logits = self.fold_models.logits(data, keys)
-        logits, generator = self._coarse_logits, self._generator()
+        """The four terms on out-of-fold maps. What is random is a function of seed, epoch and patch number."""
+        logits, generator = self._coarse_map(data, keys), self._generator()
         low, high = (math.log(value) for value in self.settings.refiner.temperature)
         logits = logits / math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
         data, logits, target = self._crops(data, logits, target, generator)
@@ -124,6 +112,26 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         terms = self.network(data, logits, target, drawn, learn_codes=learn_codes)
         self._usage += terms.get(USAGE, 0)
         return total(terms, self._weights()), {name: float(terms[name].detach()) for name in TERMS}
+
+    def _coarse_map(self, data: Tensor, keys: list[str]) -> Tensor:
+        """Out-of-fold logits of a training patch, from memory where the epochs share their patches."""
+        if not self.settings.refiner.keep_patches:
+            return self.fold_models.logits(data, keys)
+        number = self._patches_drawn
+        if number not in self._kept_maps:
+            self._kept_maps[number] = self.fold_models.logits(data, keys).cpu()
+        return self._kept_maps[number].to(self.device)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """The recipe's; with `keep_patches` the training patches of the first epoch come again and again."""
+        training, validation = super().get_dataloaders()
+        self._kept_maps: dict[int, Tensor] = {}
+        if self.settings.refiner.keep_patches:
+            training = KeptPatches(training, self.num_iterations_per_epoch)
+        return training, validation
+
+    def _first_batch(self) -> int:
+        return 0 if self.settings.refiner.keep_patches else super()._first_batch()
 
     def _crops(
         self, data: Tensor, logits: Tensor, target: Tensor, generator: torch.Generator
@@ -141,8 +149,8 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         return data, logits, target
 
     def _generator(self) -> torch.Generator:
-        number = self.current_epoch * self.num_iterations_per_epoch * self._passes + self._passes_made
-        self._passes_made += 1
+        number = self.current_epoch * self.num_iterations_per_epoch + self._patches_drawn
+        self._patches_drawn += 1
         words = np.random.SeedSequence([self.seed, number, self.local_rank]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 

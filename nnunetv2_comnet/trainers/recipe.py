@@ -139,6 +139,10 @@ class RecipeTrainer(EpochLoop):
         self.inference_allowed_mirroring_axes = FLIP_AXES
         return rotation, False, to_read, FLIP_AXES
 
+    def _first_batch(self) -> int:
+        """Number of the first batch that the training loader makes: where the last run stopped."""
+        return int(self.current_epoch * self.num_iterations_per_epoch)
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Loaders whose batches depend on seed and number only, training from where the last run stopped."""
         patch_size = self.configuration_manager.patch_size
@@ -162,7 +166,7 @@ class RecipeTrainer(EpochLoop):
             probabilistic_oversampling=True,
             transforms=augmented,
             seed=self.seed,
-            first=self.current_epoch * self.num_iterations_per_epoch,
+            first=self._first_batch(),
             **processes,
         )
         validation_loader = NumberedLoader(

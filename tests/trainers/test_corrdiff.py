@@ -160,13 +160,14 @@ class KilledInEpochTwo(nnUNetTrainerCoMNeTCorrDiff):
         return super().train_step(batch)
 
 
-def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path) -> None:
-    whole = make(blobs, nnUNetTrainerCoMNeTCorrDiff)
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path, keep: bool) -> None:
+    whole = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=keep)
     whole.run_training()
-    killed = make(blobs, KilledInEpochTwo)
+    killed = make(blobs, KilledInEpochTwo, refiner_keep_patches=keep)
     with pytest.raises(KilledError):
         killed.run_training()
-    resumed = make(blobs, nnUNetTrainerCoMNeTCorrDiff)
+    resumed = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=keep)
     resumed.load_checkpoint(str(Path(killed.output_folder) / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 2
     resumed.output_folder = killed.output_folder
@@ -174,6 +175,26 @@ def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path) -> No
     expected = weights(whole)
     for name, value in weights(resumed).items():
         assert torch.equal(value, expected[name]), name
+
+
+def test_kept_patches_are_made_and_mapped_once(blobs: Path, stage_1: Path) -> None:
+    trainer = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=True, refiner_steps_per_epoch=3)
+    trainer.on_train_start()
+    assert trainer.num_iterations_per_epoch == 3 * 2
+    asked: list[int] = []
+    for network in trainer.fold_models.networks.values():
+        network.register_forward_hook(lambda *_: asked.append(1))
+    epochs = []
+    for _ in range(2):
+        trainer.on_train_epoch_start()
+        batches = [next(trainer.dataloader_train) for _ in range(6)]
+        epochs.append([batch["data"].clone() for batch in batches])
+        for batch in batches:
+            trainer.train_step(batch)
+        trainer.current_epoch += 1
+    assert all(torch.equal(first, second) for first, second in zip(*epochs, strict=True))
+    assert len({batch.sum().item() for batch in epochs[0]}) == 6
+    assert len(asked) == 6
 
 
 def test_a_checkpoint_predicts_where_stage_1_is_no_more(blobs: Path, stage_1: Path) -> None:

@@ -21,6 +21,7 @@ from study.held_out import Bools, Patient
 from study.patients import images_of
 from study.settings import (
     AGREEMENT,
+    CROSS,
     DEFAULT,
     FULL_STRENGTH,
     MAIN,
@@ -77,12 +78,18 @@ class PatientMaps:
         alpha = torch.tensor(strengths)[:, None, None, None]
         maps = []
         for index, fold in enumerate(folds):
-            coarse = self.patient.logits[index].float() if row.order == "fold" else self.ensemble_logits
+            coarse = self._coarse(row.order, index)
             logits = coarse + alpha * self._correction(row, refiners, fold, coarse, alpha > 0)
-            if row.order == "fold":
+            if row.order != "ensemble":
                 logits = logits.half().float()  # as prediction hands them on
             maps.append(logits.sigmoid().numpy())
         return _mean(maps)
+
+    def _coarse(self, order: str, index: int) -> Tensor:
+        """The logits (R, D, H, W) that the refiner of the fold at `index` corrects."""
+        if order == "ensemble":
+            return self.ensemble_logits
+        return self.patient.logits[index - 1 if order == "cross" else index].float()
 
     def _correction(self, row: RefinedRow, refiners: Refiners, fold: int, coarse: Tensor, wanted: Tensor) -> Tensor:
         """gate * delta (R, D, H, W) at full strength, 0 in regions that are not wanted: alpha only scales it."""
@@ -130,9 +137,9 @@ class PatientMaps:
 
 def check_agreement(out: Path, patient: Patient, folds: tuple[int, ...]) -> None:
     """The study's maps are those that `comnet predict` would use: calibrated, and at full strength."""
-    for row in (row for row in REFINED_ROWS if row.key in (MAIN, FULL_STRENGTH)):
+    for row in (row for row in REFINED_ROWS if row.key in (MAIN, FULL_STRENGTH, CROSS)):
         strengths = {} if row.calibrated else dict.fromkeys(patient.regions, 1.0)
-        options = Options(strengths=strengths, seed=SAMPLING_SEED, tile_step_size=TILE_STEP)
+        options = Options(refine=row.order, strengths=strengths, seed=SAMPLING_SEED, tile_step_size=TILE_STEP)
         predictor = CoMNeTPredictor(model_folder(out, DEFAULT), folds, options=options, device="cpu")
         predicted = predictor.predict(images_of(out, patient.case)).probabilities
         ours = np.zeros_like(predicted)

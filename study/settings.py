@@ -59,7 +59,7 @@ FULL = Study(
         max_epochs=6,
         steps_per_epoch=50,
         refiner_max_epochs=4,
-        refiner_steps_per_epoch=300,
+        refiner_steps_per_epoch=250,
         refiner_keep_patches=True,
         refiner_codes_epochs=1,
         refiner_crops=2,
@@ -97,9 +97,10 @@ QUICK = Study(
 class RefinedRow:
     """A row of the table that a refiner makes.
 
-    order: "fold" corrects each fold's map, then averages; "ensemble" averages, then lets every fold's refiner correct
-    the average, and averages again. calibrated: the trainer's own strengths; else alpha = 1 everywhere. steps: reverse
-    steps, None for the plans' number. folds: how many, None for all.
+    order: "fold" corrects each fold's map, then averages; "cross" likewise, each fold's refiner on the map of the fold
+    before it (the first one's on the last), a model whose maps it was trained on; "ensemble" averages, then lets every
+    fold's refiner correct the average, and averages again. calibrated: the trainer's own strengths; else alpha = 1
+    everywhere. steps: reverse steps, None for the plans' number. folds: how many, None for all.
     """
 
     key: str
@@ -115,19 +116,21 @@ class RefinedRow:
 SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
 AUTOENCODER, GATE = "oracle_autoencoder", "oracle_gate"
 MAIN, FULL_STRENGTH = "refined_by_fold", "refined_by_fold_full"
+CROSS, CROSS_FULL = "refined_crosswise", "refined_crosswise_full"
 REFINED_ROWS = (
     RefinedRow(MAIN, "refined by fold, calibrated (default)", DEFAULT, calibrated=True),
     RefinedRow("refined_ensemble", "refined ensemble, calibrated", DEFAULT, order="ensemble", calibrated=True),
+    RefinedRow(CROSS, "refined crosswise, calibrated", DEFAULT, order="cross", calibrated=True),
     RefinedRow(FULL_STRENGTH, "refined by fold, alpha = 1", DEFAULT),
-    RefinedRow("refined_ensemble_full", "refined ensemble, alpha = 1", DEFAULT, order="ensemble"),
+    RefinedRow(CROSS_FULL, "refined crosswise, alpha = 1", DEFAULT, order="cross"),
     RefinedRow("one_step", "refined by fold, alpha = 1, 1 reverse step", DEFAULT, steps=1),
-    RefinedRow("four_samples", "refined by fold, alpha = 1, 4 samples of 6 steps", DEFAULT, steps=6, samples=4),
+    RefinedRow("one_step_cross", "refined crosswise, alpha = 1, 1 reverse step", DEFAULT, order="cross", steps=1),
     RefinedRow("in_fold", "trained on in-fold maps, calibrated", IN_FOLD, calibrated=True),
-    RefinedRow("in_fold_full", "trained on in-fold maps, alpha = 1", IN_FOLD),
     RefinedRow("v_two_folds", "predicts v (default), alpha = 1, two folds", DEFAULT, folds=FOLDS_OF_NOISE),
     RefinedRow("noise_two_folds", "predicts the noise (paper), alpha = 1, two folds", NOISE, folds=FOLDS_OF_NOISE),
     RefinedRow("deterministic", "no diffusion (same U-Net), calibrated", DETERMINISTIC, calibrated=True),
     RefinedRow("deterministic_full", "no diffusion (same U-Net), alpha = 1", DETERMINISTIC),
+    RefinedRow("deterministic_cross", "no diffusion, crosswise, alpha = 1", DETERMINISTIC, order="cross"),
 )
 ROW_NAMES = {
     SINGLE: "stage 1, one fold (mean of the folds)",
@@ -145,11 +148,14 @@ def folds_of(trainer: str, folds: tuple[int, ...]) -> tuple[int, ...]:
 
 # Paired differences of the average Dice besides those to the reference: first minus second.
 PAIRS = (
+    (CROSS, MAIN),
+    (CROSS_FULL, FULL_STRENGTH),
+    ("refined_ensemble", MAIN),
     (MAIN, "deterministic"),
     (FULL_STRENGTH, "deterministic_full"),
-    (FULL_STRENGTH, "in_fold_full"),
-    ("v_two_folds", "noise_two_folds"),
-    (FULL_STRENGTH, "refined_ensemble_full"),
+    (CROSS_FULL, "deterministic_cross"),
+    (MAIN, "in_fold"),
     (FULL_STRENGTH, "one_step"),
-    ("four_samples", FULL_STRENGTH),
+    (CROSS_FULL, "one_step_cross"),
+    ("v_two_folds", "noise_two_folds"),
 )

@@ -63,8 +63,8 @@ def command(
     refine: str | None = typer.Option(
         None,
         rich_help_panel=REFINER,
-        help="fold: correct each fold's map; ensemble: the folds' average; none. (default: fold, where the model has a "
-        "refiner)",
+        help="fold: each fold's refiner corrects its own fold's map; cross: the map of the fold before it; ensemble: "
+        "the folds' average; none. (default: fold, where the model has a refiner)",
     ),
     steps: int | None = typer.Option(
         None, rich_help_panel=REFINER, help="Reverse steps. (default: the plans' sampling_steps, 25 in the paper)"

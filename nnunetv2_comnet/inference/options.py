@@ -10,7 +10,7 @@ from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.regions import SHORT_NAMES
 
 AVERAGES = ("probabilities", "logits")
-REFINEMENTS = ("fold", "ensemble", "none")
+REFINEMENTS = ("fold", "cross", "ensemble", "none")
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class Options:
     """How the folds become one prediction. Raises `ConfigurationError` for a value that cannot be used.
 
     average: "probabilities" of the folds (the paper), or "logits", which is stock nnU-Net voxel by voxel.
-    refine: "fold" corrects each fold's map, "ensemble" the folds' average, "none" neither; None takes "fold" where the
-    model has a refiner. steps, samples, eta, seed: the refiner's sampling, steps None as many as the model was planned
-    with; fold f draws from seed + f.
+    refine: "fold" corrects each fold's map by its own refiner, "cross" by the next fold's, which was trained on such
+    maps, "ensemble" the folds' average, "none" nothing; None takes "fold" where the model has a refiner. steps,
+    samples, eta, seed: the refiner's sampling, steps None as many as the model was planned with; fold f draws from
+    seed + f.
     tile_step_size: step of the sliding window in tiles, (0, 1]. use_mirroring: average over mirrored images.
     nested: a region's probability never exceeds that of a region around it.
     thresholds: per region, in (0, 1), 0.5 where not given; a voxel belongs to the region above it. strengths: per
@@ -59,9 +60,10 @@ class Options:
             self._check_logits()
 
     def _check_logits(self) -> None:
-        if self.refine == "ensemble":
+        if self.refine in ("cross", "ensemble"):
             raise ConfigurationError(
-                "refining the ensemble's map needs its probabilities: use average 'probabilities', or refine 'fold'"
+                f"refine '{self.refine}' joins maps of several folds, which stock nnU-Net cannot: use average "
+                "'probabilities', or refine 'fold'"
             )
         stock = Options()
         for name in ("steps", "samples", "eta", "seed"):
@@ -73,7 +75,7 @@ class Options:
 
     def for_model(self, regions: Sequence[str], has_refiner: bool) -> "Options":
         """These options with what depends on the model decided: `refine`, and regions by the model's own names."""
-        if self.refine in ("fold", "ensemble") and not has_refiner:
+        if self.refine not in (None, "none") and not has_refiner:
             raise ConfigurationError(
                 f"this model has no refiner, so refine '{self.refine}' is not possible: use 'none'"
             )

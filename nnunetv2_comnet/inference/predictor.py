@@ -149,13 +149,10 @@ class CoMNeTPredictor(nnUNetPredictor):
 
     def _averaged_probabilities(self, data: Tensor, properties: Properties) -> tuple[Array, dict[str, Array]]:
         """The paper: mean of the folds' probabilities on the input's voxels, one fold in memory at a time."""
-        ensemble = self._ensemble_logits(data) if self.options.refine == "ensemble" else None
         mean = RunningMean(with_deviation=True)
         spread, correction = RunningMean(), RunningMean()
-        for fold in self._each_fold():
-            logits = self._coarse_logits(data) if ensemble is None else ensemble
-            if self.options.refine != "none":
-                refined = self._refine(fold, data, logits, self.strengths)
+        for logits, refined in self._maps(data):
+            if refined is not None:
                 spread.add(self._resampled(refined.spread, properties))
                 correction.add(self._resampled(refined.correction, properties))
                 # Back in nnU-Net's half precision: where nothing was corrected, resampling gives the coarse map's bits.
@@ -168,6 +165,29 @@ class CoMNeTPredictor(nnUNetPredictor):
             self._on_input_grid(mean.mean, properties),
             {name: self._on_input_grid(values, properties) for name, values in maps.items()},
         )
+
+    def _maps(self, data: Tensor) -> Iterator[tuple[Tensor, RefinedVolume | None]]:
+        """What is averaged, as `Options.refine` says: coarse logits, and what a refiner made of them."""
+        order = self.options.refine
+        if order == "cross":
+            yield from self._crosswise(data)
+            return
+        ensemble = self._ensemble_logits(data) if order == "ensemble" else None
+        for fold in self._each_fold():
+            logits = self._coarse_logits(data) if ensemble is None else ensemble
+            yield logits, None if order == "none" else self._refine(fold, data, logits, self.strengths)
+
+    def _crosswise(self, data: Tensor) -> Iterator[tuple[Tensor, RefinedVolume]]:
+        """Each fold's refiner on the map of the fold before it, the first fold's on the last one's."""
+        before: Tensor | None = None
+        for fold in self._each_fold():
+            own = self._coarse_logits(data)
+            if before is not None:
+                yield before, self._refine(fold, data, before, self.strengths)
+            before = own
+        assert before is not None
+        first = next(self._each_fold())
+        yield before, self._refine(first, data, before, self.strengths)
 
     def _ensemble_logits(self, data: Tensor) -> Tensor:
         """Logits (R, D, H, W) of the folds' averaged coarse probabilities, float32, on the preprocessed grid."""

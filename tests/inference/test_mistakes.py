@@ -33,8 +33,11 @@ def files(tmp_path_factory: pytest.TempPathFactory, patients: Path) -> Path:
 
 MISTAKES = [
     (["--average", "votes"], "average must be one of probabilities, logits, got 'votes'"),
-    (["--refine", "twice"], "refine must be one of fold, ensemble, none, got 'twice'"),
-    (["--refine", "ensemble", "--average", "logits"], "refining the ensemble's map needs its probabilities"),
+    (["--refine", "twice"], "refine must be one of fold, cross, ensemble, none, got 'twice'"),
+    (
+        ["--refine", "ensemble", "--average", "logits"],
+        "refine 'ensemble' joins maps of several folds",
+    ),
     (["--refine", "fold"], "this model has no refiner, so refine 'fold' is not possible: use 'none'"),
     (["--refine", "ensemble"], "this model has no refiner"),
     (["--samples", "4", "--average", "logits"], "cannot be told samples 4: use average 'probabilities'"),

@@ -88,6 +88,26 @@ def test_ensemble_refines_the_folds_average(refined_model: Path, model: Path, pa
     assert ours.probabilities[0].any()
 
 
+def test_cross_refines_each_folds_map_by_the_next_folds_refiner(
+    refined_model: Path, patients: Path, tmp_path: Path
+) -> None:
+    """The same by other means: models whose halves were swapped, refined fold by fold."""
+    swapped = tmp_path / "swapped"
+    shutil.copytree(refined_model, swapped)
+    files = [f"fold_{fold}/checkpoint_final.pth" for fold in FOLDS]
+    both = [torch.load(refined_model / file, weights_only=False) for file in files]
+    coarse = [{n: v for n, v in one["network_weights"].items() if n.startswith("coarse.")} for one in both]
+    for index, file in enumerate(files):
+        other = coarse[1 - index]  # of two folds, the one before is the other one
+        torch.save({**both[index], "network_weights": {**both[index]["network_weights"], **other}}, swapped / file)
+    expected = predict(swapped, patients, refine="fold")
+    cross = predict(refined_model, patients, refine="cross")
+    assert np.allclose(cross.probabilities, expected.probabilities, atol=1e-6)
+    assert not np.allclose(cross.probabilities, predict(refined_model, patients).probabilities, atol=1e-3)
+    alone = predict(refined_model, patients, (1,), refine="cross")
+    assert np.array_equal(alone.probabilities, predict(refined_model, patients, (1,)).probabilities)
+
+
 def test_averaged_logits_of_a_refined_network_are_stock_nnunets(
     refined_model: Path, model: Path, patients: Path
 ) -> None:

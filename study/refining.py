@@ -78,24 +78,21 @@ class PatientMaps:
         alpha = torch.tensor(strengths)[:, None, None, None]
         maps = []
         for index, fold in enumerate(folds):
-            coarse = self._coarse(row.order, index)
-            logits = coarse + alpha * self._correction(row, refiners, fold, coarse, alpha > 0)
+            source = (index - 1) % len(folds) if row.order == "cross" else index
+            coarse = self.ensemble_logits if row.order == "ensemble" else self.patient.logits[source].float()
+            logits = coarse + alpha * self._correction(row, refiners, fold, source, coarse, alpha > 0)
             if row.order != "ensemble":
                 logits = logits.half().float()  # as prediction hands them on
             maps.append(logits.sigmoid().numpy())
         return _mean(maps)
 
-    def _coarse(self, order: str, index: int) -> Tensor:
-        """The logits (R, D, H, W) that the refiner of the fold at `index` corrects."""
-        if order == "ensemble":
-            return self.ensemble_logits
-        return self.patient.logits[index - 1 if order == "cross" else index].float()
-
-    def _correction(self, row: RefinedRow, refiners: Refiners, fold: int, coarse: Tensor, wanted: Tensor) -> Tensor:
+    def _correction(
+        self, row: RefinedRow, refiners: Refiners, fold: int, source: int, coarse: Tensor, wanted: Tensor
+    ) -> Tensor:
         """gate * delta (R, D, H, W) at full strength, 0 in regions that are not wanted: alpha only scales it."""
         full = tuple(float(value) for value in wanted.flatten())
         steps = row.steps or refiners.steps
-        key = (row.trainer, row.order, steps, row.samples, full, fold)
+        key = (row.trainer, row.order == "ensemble", steps, row.samples, full, fold, source)
         if key not in self._corrections:
             self._corrections[key] = refine_volume(
                 refiners.by_fold[fold],

@@ -15,7 +15,6 @@ from study.progress import Progress
 from study.settings import (
     AVERAGE,
     BOOTSTRAP_SEED,
-    CALIBRATED,
     DEFAULT,
     EMPTY_PENALTY_MM,
     ENSEMBLE,
@@ -43,7 +42,7 @@ def write(progress: Progress, results: Sequence[dict[str, Any]], target: Path) -
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "seconds": {"total": round(progress.total_seconds, 1), **progress.log["stages"]},
         "seconds_of_folds": progress.log["folds"],
-        "calibration": {trainer: _calibration(progress.folder, trainer) for trainer in CALIBRATED},
+        "calibration": {DEFAULT: _calibration(progress.folder, DEFAULT)},
         **summarise(results),
         "patients": [{name: result[name] for name in ("case", "rows", "errors")} for result in results],
     }

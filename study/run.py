@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from study.progress import Progress, set_environment
-from study.settings import CALIBRATED, FULL, QUICK, STAGE_1, STAGE_2, folds_of
+from study.settings import DEFAULT, FULL, QUICK, STAGE_1, STAGE_2, folds_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAME = "refinement_study"
@@ -46,8 +46,6 @@ def run(progress: Progress) -> None:
         train_all(progress, pool, (STAGE_1,))
         train_all(progress, pool, STAGE_2)
         out, folds = progress.folder, progress.study.folds
-        with progress.stage("calibrate"):
-            list(pool.map(functools.partial(training.calibrate_model, out), CALIBRATED))
         score_all(progress, pool, out, folds)
 
 
@@ -69,13 +67,16 @@ def train_all(progress: Progress, pool: ProcessPoolExecutor, trainers: tuple[str
 
 
 def score_all(progress: Progress, pool: ProcessPoolExecutor, out: Path, folds: tuple[int, ...]) -> None:
-    """Coarse maps, refined maps and scores of the held-out half; table and figure."""
+    """Strengths; coarse maps, refined maps and scores of the held-out half; table and figure."""
     from study import held_out, refining, report, scores
     from study.patients import held_out_cases
+    from study.training import calibrate_model
 
     cases = held_out_cases(out)
-    with progress.stage(f"coarse maps of {len(cases)} held-out patients"):
+    with progress.stage(f"calibrate, and coarse maps of {len(cases)} held-out patients"):
+        calibration = pool.submit(calibrate_model, out, DEFAULT)
         list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
+        calibration.result()
     with progress.stage("compare with prediction, one patient"):
         pool.submit(refining.check_agreement, out, held_out.read_coarse(out, cases[0]), folds).result()
     with progress.stage(f"refine and score {len(cases)} held-out patients"):

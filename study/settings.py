@@ -11,9 +11,8 @@ DEFAULT = "nnUNetTrainerCoMNeTCorrDiff"
 IN_FOLD = "nnUNetTrainerCoMNeTCorrDiffInFold"
 NOISE = "nnUNetTrainerCoMNeTCorrDiffNoise"
 DETERMINISTIC = "nnUNetTrainerCoMNeTDeterministic"
-FOLDS_OF_NOISE = 2  # the first two folds decide between the parameterisations
 STAGE_2 = (DEFAULT, IN_FOLD, NOISE, DETERMINISTIC)
-CALIBRATED = (DEFAULT, IN_FOLD, DETERMINISTIC)  # the slowest first: two of the three run at a time
+ABLATION_FOLDS = 2  # the variants are trained on the first two folds, and compared with the default's first two
 
 REGIONS = ("ET", "TC", "WT")  # the order of columns and panels
 AVERAGE = "average"
@@ -117,6 +116,7 @@ SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
 AUTOENCODER, GATE = "oracle_autoencoder", "oracle_gate"
 MAIN, FULL_STRENGTH = "refined_by_fold", "refined_by_fold_full"
 CROSS, CROSS_FULL = "refined_crosswise", "refined_crosswise_full"
+TWO, TWO_CROSS = "two_folds", "two_folds_crosswise"
 REFINED_ROWS = (
     RefinedRow(MAIN, "refined by fold, calibrated (default)", DEFAULT, calibrated=True),
     RefinedRow("refined_ensemble", "refined ensemble, calibrated", DEFAULT, order="ensemble", calibrated=True),
@@ -125,13 +125,16 @@ REFINED_ROWS = (
     RefinedRow(CROSS_FULL, "refined crosswise, alpha = 1", DEFAULT, order="cross"),
     RefinedRow("one_step", "refined by fold, alpha = 1, 1 reverse step", DEFAULT, steps=1),
     RefinedRow("one_step_cross", "refined crosswise, alpha = 1, 1 reverse step", DEFAULT, order="cross", steps=1),
-    RefinedRow("in_fold", "trained on in-fold maps, calibrated", IN_FOLD, calibrated=True),
-    RefinedRow("v_two_folds", "predicts v (default), alpha = 1, two folds", DEFAULT, folds=FOLDS_OF_NOISE),
-    RefinedRow("noise_two_folds", "predicts the noise (paper), alpha = 1, two folds", NOISE, folds=FOLDS_OF_NOISE),
-    RefinedRow("deterministic", "no diffusion (same U-Net), calibrated", DETERMINISTIC, calibrated=True),
-    RefinedRow("deterministic_full", "no diffusion (same U-Net), alpha = 1", DETERMINISTIC),
-    RefinedRow("deterministic_cross", "no diffusion, crosswise, alpha = 1", DETERMINISTIC, order="cross"),
-)
+    RefinedRow(TWO, "two folds, alpha = 1: default", DEFAULT, folds=ABLATION_FOLDS),
+    RefinedRow("two_in_fold", "two folds, alpha = 1: trained on in-fold maps", IN_FOLD, folds=ABLATION_FOLDS),
+    RefinedRow("two_noise", "two folds, alpha = 1: predicts the noise (paper)", NOISE, folds=ABLATION_FOLDS),
+    RefinedRow("two_deterministic", "two folds, alpha = 1: no diffusion", DETERMINISTIC, folds=ABLATION_FOLDS),
+    RefinedRow(TWO_CROSS, "two folds, crosswise: default", DEFAULT, order="cross", folds=ABLATION_FOLDS),
+    RefinedRow(
+        "two_deterministic_cross", "two folds, crosswise: no diffusion", DETERMINISTIC, order="cross",
+        folds=ABLATION_FOLDS,
+    ),
+)  # fmt: skip
 ROW_NAMES = {
     SINGLE: "stage 1, one fold (mean of the folds)",
     ENSEMBLE: "stage 1, ensemble (reference)",
@@ -143,7 +146,7 @@ ROW_NAMES = {
 
 def folds_of(trainer: str, folds: tuple[int, ...]) -> tuple[int, ...]:
     """Those of the study's folds that a trainer trains."""
-    return folds[:FOLDS_OF_NOISE] if trainer == NOISE else folds
+    return folds if trainer in (STAGE_1, DEFAULT) else folds[:ABLATION_FOLDS]
 
 
 # Paired differences of the average Dice besides those to the reference: first minus second.
@@ -151,11 +154,10 @@ PAIRS = (
     (CROSS, MAIN),
     (CROSS_FULL, FULL_STRENGTH),
     ("refined_ensemble", MAIN),
-    (MAIN, "deterministic"),
-    (FULL_STRENGTH, "deterministic_full"),
-    (CROSS_FULL, "deterministic_cross"),
-    (MAIN, "in_fold"),
     (FULL_STRENGTH, "one_step"),
     (CROSS_FULL, "one_step_cross"),
-    ("v_two_folds", "noise_two_folds"),
+    (TWO, "two_in_fold"),
+    (TWO, "two_noise"),
+    (TWO, "two_deterministic"),
+    (TWO_CROSS, "two_deterministic_cross"),
 )

@@ -15,6 +15,7 @@ from study.progress import Progress
 from study.settings import (
     AVERAGE,
     BOOTSTRAP_SEED,
+    CROSS,
     DEFAULT,
     EMPTY_PENALTY_MM,
     ENSEMBLE,
@@ -65,8 +66,6 @@ def markdown(report: dict[str, Any], study: Study, name: str) -> str:
         f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
         _grid(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
         _grid(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
-        "Other pairs of rows, difference of the average Dice (first minus second):",
-        _grid(["first", "second", "difference"], _pair_rows(report)),
         "Calibrated strengths alpha, chosen on the training half's held-out folds; gain in nested cross-validation:",
         _grid(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
         _gate_sentence(report),
@@ -76,15 +75,23 @@ def markdown(report: dict[str, Any], study: Study, name: str) -> str:
 
 
 def findings(report: dict[str, Any]) -> list[str]:
-    """What the intervals of the default row support, in plain words: the average, then every region."""
+    """What the intervals support, in plain words: of both calibrated pairings by region, then of the pairs of rows."""
     count = len(report["patients"])
     lines = []
-    for column in (AVERAGE, *REGIONS):
-        what = "average Dice" if column == AVERAGE else f"Dice of {column}"
-        found = Difference(**report["rows"][MAIN]["difference"]["dice"][column])
+    for key, name in ((MAIN, "Refined by fold"), (CROSS, "Refined crosswise")):
+        for column in (AVERAGE, *REGIONS):
+            what = "average Dice" if column == AVERAGE else f"Dice of {column}"
+            found = Difference(**report["rows"][key]["difference"]["dice"][column])
+            lines.append(
+                f"{name} changed the {what} of the stage 1 ensemble by {found.mean:+.4f} (95 % interval "
+                f"{found.low:+.4f} to {found.high:+.4f}, {count} patients): {_verdict(report, column, found)}"
+            )
+    for pair in report["pairs"]:
+        found = Difference(pair["mean"], pair["low"], pair["high"])
+        shown = f"{'better' if found.mean > 0 else 'worse'}" if found.excludes_zero else "no difference is shown"
         lines.append(
-            f"Refined by fold changed the {what} of the stage 1 ensemble by {found.mean:+.4f} (95 % interval "
-            f"{found.low:+.4f} to {found.high:+.4f}, {count} patients): {_verdict(report, column, found)}"
+            f"*{ROW_NAMES[pair['first']]}* against *{ROW_NAMES[pair['second']]}*: {found.mean:+.4f} "
+            f"({found.low:+.4f} to {found.high:+.4f}): {shown}."
         )
     return lines
 
@@ -114,10 +121,6 @@ def _difference_rows(report: dict[str, Any], metric: str, digits: int) -> list[l
         for key, row in report["rows"].items()
         if key != ENSEMBLE
     ]
-
-
-def _pair_rows(report: dict[str, Any]) -> list[list[str]]:
-    return [[ROW_NAMES[pair["first"]], ROW_NAMES[pair["second"]], _interval(pair, 4)] for pair in report["pairs"]]
 
 
 def _strength_rows(report: dict[str, Any]) -> list[list[str]]:
@@ -162,7 +165,8 @@ def _caption(report: dict[str, Any], study: Study, count: int) -> str:
         f"Bootstrap over patients, seed {BOOTSTRAP_SEED}. Dice of two empty masks 1, of one empty mask 0. "
         "*calibrated*: the trainer's own strengths per region, measured by fold, one sample per fold averaged; "
         "*alpha = 1*: full strength in every region. "
-        f"*One fold*: each fold's model alone, the mean of their scores per patient.\n\n"
+        "*Crosswise*: each fold's refiner corrects the map of the fold before it. *Two folds*: only those of the first "
+        "two folds, averaged. *One fold*: each fold's model alone, the mean of their scores per patient.\n\n"
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; {study.workers} processes of "
         f"one thread; {seconds['total'] / 60:.0f} minutes ({stages}). {versions}."
     )

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.calibration import STRENGTHS
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.evaluation.significance import paired_interval
 
 Table = npt.NDArray[np.float64]
-_RESAMPLES = 10_000
-_CONFIDENCE = 0.95
+bootstrap_interval = paired_interval  # the name that callers of this module know
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _choose_region(dice: Table, groups: npt.NDArray[np.str_]) -> Choice:
     for group in sorted(set(groups.tolist())):
         held_out = groups == group
         nested[held_out] = gains[held_out, _best(gains[~held_out])]
-    low, high = bootstrap_interval(nested)
+    low, high = paired_interval(nested)
     best = _best(gains)
     chosen = best if low > 0 and gains[:, best].mean() > 0 else 0
     return Choice(
@@ -67,12 +67,3 @@ def _choose_region(dice: Table, groups: npt.NDArray[np.str_]) -> Choice:
 def _best(gains: Table) -> int:
     """The strength with the highest mean; of equals, the weakest."""
     return int(np.argmax(gains.mean(axis=0)))
-
-
-def bootstrap_interval(differences: Table, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the mean of paired differences (N,), cases resampled; seeded."""
-    draws = np.random.default_rng(seed).integers(0, len(differences), (_RESAMPLES, len(differences)))
-    means = differences[draws].mean(axis=1)
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)

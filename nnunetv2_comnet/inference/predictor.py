@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nnunetv2_comnet.calibration import read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.inference.decision import decide, nest
+from nnunetv2_comnet.inference.fold_weights import FoldWeights
 from nnunetv2_comnet.inference.images import Properties, read_images
 from nnunetv2_comnet.inference.loading import choose_device, extension_named, require_usable, require_weights_fit
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
@@ -42,7 +43,7 @@ class CoMNeTPredictor(nnUNetPredictor):
     """
 
     network: nn.Module
-    list_of_parameters: list[dict[str, Tensor]]
+    list_of_parameters: FoldWeights
 
     def __init__(
         self,
@@ -263,11 +264,14 @@ class CoMNeTPredictor(nnUNetPredictor):
         folder = self.model.path
         try:
             with extension_named(), nnunet_messages_to_log():
-                self.initialize_from_trained_model_folder(str(folder), list(self.model.folds), self.model.checkpoint)
+                self.initialize_from_trained_model_folder(
+                    str(folder), list(self.model.folds[:1]), self.model.checkpoint
+                )
         except (Exception, SystemExit) as error:  # broken files and foreign trainers throw anything
             reason = one_line(error).removeprefix("comnet: error: ")
             raise ConfigurationError(f"the model in {folder} cannot be loaded: {reason}") from error
         require_usable(self.plans_manager, self.configuration_manager, self.regions, folder)
+        self.list_of_parameters = FoldWeights(self.model.checkpoints)
         require_weights_fit(_bare(self.network), self.list_of_parameters, self.model)
 
     def _choose_steps(self, refined: RefinedNetwork | None) -> int:
@@ -286,12 +290,8 @@ class CoMNeTPredictor(nnUNetPredictor):
 
     def _keep_coarse(self, refined: RefinedNetwork) -> None:
         """Forgets the refiner: what is left is stage 1, which nnU-Net handles like any network."""
-        prefix = "coarse."
         self.network = refined.coarse
-        self.list_of_parameters = [
-            {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-            for weights in self.list_of_parameters
-        ]
+        self.list_of_parameters = self.list_of_parameters.below("coarse.")
 
 
 def _bare(network: nn.Module) -> nn.Module:

@@ -1,0 +1,53 @@
+"""The folds' weights, read from their checkpoints one at a time: memory does not grow with the number of folds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.inference.messages import one_line
+
+Weights = dict[str, Tensor]
+
+
+class FoldWeights(Sequence[Weights]):
+    """Stands where nnU-Net keeps the weights of all folds at once.
+
+    Each access maps a checkpoint into memory, and only what is copied into the network is read; the optimiser's state,
+    two thirds of the file, never is. prefix: only the weights below it, without it. Raises `ConfigurationError` for a
+    checkpoint that cannot be read.
+    """
+
+    def __init__(self, checkpoints: Sequence[Path], prefix: str = "") -> None:
+        self.checkpoints, self.prefix = tuple(checkpoints), prefix
+
+    def __len__(self) -> int:
+        return len(self.checkpoints)
+
+    @overload
+    def __getitem__(self, index: int) -> Weights: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FoldWeights": ...
+    def __getitem__(self, index: int | slice) -> "Weights | FoldWeights":
+        if isinstance(index, slice):
+            return FoldWeights(self.checkpoints[index], self.prefix)
+        weights = _network_weights(self.checkpoints[index])
+        return {
+            name.removeprefix(self.prefix): value for name, value in weights.items() if name.startswith(self.prefix)
+        }
+
+    def below(self, prefix: str) -> "FoldWeights":
+        """The same checkpoints, seen from one part of the network."""
+        return FoldWeights(self.checkpoints, self.prefix + prefix)
+
+
+def _network_weights(path: Path) -> Weights:
+    try:
+        # weights_only=False, as in nnU-Net: its checkpoints hold numpy's numbers and a logger.
+        weights: Weights = torch.load(path, map_location="cpu", mmap=True, weights_only=False)["network_weights"]
+    except Exception as error:  # a broken file fails with whatever its content raises
+        raise ConfigurationError(f"{path} cannot be loaded: {one_line(error)}") from error
+    return weights

@@ -1,0 +1,47 @@
+"""The folds' weights are the checkpoints' own, one fold in memory at a time."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.inference.fold_weights import FoldWeights
+
+
+def save(path: Path, **weights: float) -> Path:
+    """A checkpoint like nnU-Net's: weights below `network_weights`, other things beside them."""
+    torch.save(
+        {
+            "network_weights": {name.replace("__", "."): torch.full((3, 2), value) for name, value in weights.items()},
+            "optimizer_state": {"state": {0: torch.zeros(6)}},
+        },
+        path,
+    )
+    return path
+
+
+def test_each_fold_is_its_own_checkpoint(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{fold}.pth", coarse__a=fold, refiner__a=-fold) for fold in (1.0, 2.0, 3.0)]
+    folds = FoldWeights(paths)
+    assert len(folds) == 3
+    assert [float(weights["coarse.a"][0, 0]) for weights in folds] == [1, 2, 3]
+    assert [list(weights) for weights in folds.below("coarse.")] == [["a"]] * 3
+    assert [float(weights["a"].sum()) for weights in folds[1:].below("refiner.")] == [-12, -18]
+
+
+def test_no_fold_is_kept_when_the_next_is_asked_for(tmp_path: Path) -> None:
+    folds = FoldWeights([save(tmp_path / f"{fold}.pth", a=fold) for fold in (1.0, 2.0)])
+    first = weakref.ref(folds[0]["a"])
+    gc.collect()
+    assert first() is None
+
+
+def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
+    whole = save(tmp_path / "whole.pth", a=1.0)
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(whole.read_bytes()[:200])
+    with pytest.raises(ConfigurationError, match=r"broken\.pth cannot be loaded: [^\n]+$"):
+        FoldWeights([whole, broken])[1]

@@ -1,10 +1,10 @@
-"""The study's figure: paired differences of Dice to the stage 1 ensemble, a panel per region and one of the average."""
+"""The study's figure: paired differences of Dice to the row's reference, a panel per region and of the average."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_comnet.files import written_whole
-from study.settings import AUTOENCODER, AVERAGE, ENSEMBLE, GATE, MAIN
+from study.settings import AUTOENCODER, AVERAGE, GATE, MAIN
 from study.statistic import COLUMNS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def draw(report: dict[str, Any], target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = {key: row for key, row in report["rows"].items() if key != ENSEMBLE}
+    rows = {key: row for key, row in report["rows"].items() if row["reference"]}
     height_px = HEAD_PX + FOOT_PX + ROW_PX * len(rows)
     figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -35,7 +35,7 @@ def draw(report: dict[str, Any], target: Path) -> None:
     figure.text(
         16 / WIDTH_PX,
         1 - 26 / height_px,
-        f"Dice against the stage 1 ensemble: mean paired difference and 95 % interval, {count} generated patients",
+        f"Dice against stage 1: mean paired difference and 95 % interval, {count} generated patients",
         color=INK,
         fontsize=14,
         va="center",

@@ -78,7 +78,7 @@ class PatientMaps:
         alpha = torch.tensor(strengths)[:, None, None, None]
         maps = []
         for index, fold in enumerate(folds):
-            source = (index - 1) % len(folds) if row.order == "cross" else index
+            source = (index - 1) % len(self.folds) if row.order == "cross" else index
             coarse = self.ensemble_logits if row.order == "ensemble" else self.patient.logits[source].float()
             logits = coarse + alpha * self._correction(row, refiners, fold, source, coarse, alpha > 0)
             if row.order != "ensemble":

@@ -18,7 +18,6 @@ from study.settings import (
     CROSS,
     DEFAULT,
     EMPTY_PENALTY_MM,
-    ENSEMBLE,
     MAIN,
     PLANS,
     REGIONS,
@@ -58,9 +57,9 @@ def markdown(report: dict[str, Any], study: Study, name: str) -> str:
     parts = [
         "# Does the refiner help?",
         "\n".join(f"- {line}" for line in findings(report)),
-        f"![Paired differences of Dice to the stage 1 ensemble, with 95 % intervals]({name}.png)",
+        f"![Paired differences of Dice to stage 1, with 95 % intervals]({name}.png)",
         f"Means over {count} held-out patients; in brackets the 95 % bootstrap interval of the mean paired difference "
-        "to the stage 1 ensemble.",
+        "to the reference above the row: the stage 1 ensemble, or the first or the last fold alone.",
         _grid(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
         _grid(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
         f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
@@ -108,9 +107,9 @@ def _verdict(report: dict[str, Any], column: str, found: Difference) -> str:
 
 def _mean_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
     rows = []
-    for key, row in report["rows"].items():
+    for row in report["rows"].values():
         means = [f"{row['mean'][metric][column]:.{digits}f}" for column in COLUMNS]
-        change = "" if key == ENSEMBLE else _interval(row["difference"][metric][AVERAGE], digits)
+        change = _interval(row["difference"][metric][AVERAGE], digits) if row["reference"] else "reference"
         rows.append([row["name"], *means, change])
     return rows
 
@@ -118,8 +117,8 @@ def _mean_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[st
 def _difference_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
     return [
         [row["name"], *(_interval(row["difference"][metric][column], digits) for column in COLUMNS)]
-        for key, row in report["rows"].items()
-        if key != ENSEMBLE
+        for row in report["rows"].values()
+        if row["reference"]
     ]
 
 
@@ -165,8 +164,9 @@ def _caption(report: dict[str, Any], study: Study, count: int) -> str:
         f"Bootstrap over patients, seed {BOOTSTRAP_SEED}. Dice of two empty masks 1, of one empty mask 0. "
         "*calibrated*: the trainer's own strengths per region, measured by fold, one sample per fold averaged; "
         "*alpha = 1*: full strength in every region. "
-        "*Crosswise*: each fold's refiner corrects the map of the fold before it. *Two folds*: only those of the first "
-        "two folds, averaged. *One fold*: each fold's model alone, the mean of their scores per patient.\n\n"
+        "*Crosswise*: each fold's refiner corrects the map of the fold before it. *Own map*, *last fold's map*: the "
+        "first fold's refiner alone, on its own fold's map and on one of a model that it was trained on. *One fold*: each "
+        "fold's model alone, the mean of their scores per patient.\n\n"
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; {study.workers} processes of "
         f"one thread; {seconds['total'] / 60:.0f} minutes ({stages}). {versions}."
     )

@@ -16,8 +16,10 @@ from study.held_out import Bools, Patient, read_coarse
 from study.refining import PatientMaps
 from study.settings import (
     AUTOENCODER,
+    BEFORE,
     EMPTY_PENALTY_MM,
     ENSEMBLE,
+    FIRST,
     GATE,
     HD95_PERCENTILE,
     REFINED_ROWS,
@@ -44,6 +46,7 @@ def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any
     rows = {SINGLE: _mean_scores([score(patient, single > THRESHOLD) for single in maps.single])}
     ensemble = maps.ensemble > THRESHOLD
     rows[ENSEMBLE] = score(patient, ensemble)
+    rows[FIRST], rows[BEFORE] = (score(patient, maps.single[index] > THRESHOLD) for index in (0, -1))
     for row in REFINED_ROWS:
         rows[row.key] = score(patient, maps.refined(row) > THRESHOLD)
     rows[AUTOENCODER] = score(patient, maps.autoencoder_ceiling() > THRESHOLD)

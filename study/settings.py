@@ -12,7 +12,7 @@ IN_FOLD = "nnUNetTrainerCoMNeTCorrDiffInFold"
 NOISE = "nnUNetTrainerCoMNeTCorrDiffNoise"
 DETERMINISTIC = "nnUNetTrainerCoMNeTDeterministic"
 STAGE_2 = (DEFAULT, IN_FOLD, NOISE, DETERMINISTIC)
-ABLATION_FOLDS = 2  # the variants are trained on the first two folds, and compared with the default's first two
+ABLATION_FOLDS = 1  # the variants are trained on the first fold, and compared with the default's there
 
 REGIONS = ("ET", "TC", "WT")  # the order of columns and panels
 AVERAGE = "average"
@@ -92,6 +92,14 @@ QUICK = Study(
 )
 
 
+SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
+FIRST, BEFORE = "stage_1_first", "stage_1_before"
+AUTOENCODER, GATE = "oracle_autoencoder", "oracle_gate"
+MAIN, FULL_STRENGTH = "refined_by_fold", "refined_by_fold_full"
+CROSS, CROSS_FULL = "refined_crosswise", "refined_crosswise_full"
+ONE, ONE_CROSS = "first_fold", "first_fold_crosswise"
+
+
 @dataclass(frozen=True)
 class RefinedRow:
     """A row of the table that a refiner makes.
@@ -99,7 +107,8 @@ class RefinedRow:
     order: "fold" corrects each fold's map, then averages; "cross" likewise, each fold's refiner on the map of the fold
     before it (the first one's on the last), a model whose maps it was trained on; "ensemble" averages, then lets every
     fold's refiner correct the average, and averages again. calibrated: the trainer's own strengths; else alpha = 1
-    everywhere. steps: reverse steps, None for the plans' number. folds: how many, None for all.
+    everywhere. steps: reverse steps, None for the plans' number. folds: how many, None for all. reference: the row
+    that it is compared with, the coarse map that it corrects.
     """
 
     key: str
@@ -110,37 +119,48 @@ class RefinedRow:
     steps: int | None = None
     samples: int = 1
     folds: int | None = None
+    reference: str = ENSEMBLE
 
 
-SINGLE, ENSEMBLE = "stage_1_single", "stage_1_ensemble"
-AUTOENCODER, GATE = "oracle_autoencoder", "oracle_gate"
-MAIN, FULL_STRENGTH = "refined_by_fold", "refined_by_fold_full"
-CROSS, CROSS_FULL = "refined_crosswise", "refined_crosswise_full"
-TWO, TWO_CROSS = "two_folds", "two_folds_crosswise"
+def _of_first_fold(key: str, name: str, trainer: str, order: str = "fold", steps: int | None = None) -> RefinedRow:
+    reference = BEFORE if order == "cross" else FIRST
+    return RefinedRow(key, name, trainer, order, steps=steps, folds=ABLATION_FOLDS, reference=reference)
+
+
 REFINED_ROWS = (
     RefinedRow(MAIN, "refined by fold, calibrated (default)", DEFAULT, calibrated=True),
     RefinedRow("refined_ensemble", "refined ensemble, calibrated", DEFAULT, order="ensemble", calibrated=True),
     RefinedRow(CROSS, "refined crosswise, calibrated", DEFAULT, order="cross", calibrated=True),
     RefinedRow(FULL_STRENGTH, "refined by fold, alpha = 1", DEFAULT),
+    RefinedRow("refined_ensemble_full", "refined ensemble, alpha = 1", DEFAULT, order="ensemble"),
     RefinedRow(CROSS_FULL, "refined crosswise, alpha = 1", DEFAULT, order="cross"),
     RefinedRow("one_step", "refined by fold, alpha = 1, 1 reverse step", DEFAULT, steps=1),
     RefinedRow("one_step_cross", "refined crosswise, alpha = 1, 1 reverse step", DEFAULT, order="cross", steps=1),
-    RefinedRow(TWO, "two folds, alpha = 1: default", DEFAULT, folds=ABLATION_FOLDS),
-    RefinedRow("two_in_fold", "two folds, alpha = 1: trained on in-fold maps", IN_FOLD, folds=ABLATION_FOLDS),
-    RefinedRow("two_noise", "two folds, alpha = 1: predicts the noise (paper)", NOISE, folds=ABLATION_FOLDS),
-    RefinedRow("two_deterministic", "two folds, alpha = 1: no diffusion", DETERMINISTIC, folds=ABLATION_FOLDS),
-    RefinedRow(TWO_CROSS, "two folds, crosswise: default", DEFAULT, order="cross", folds=ABLATION_FOLDS),
-    RefinedRow(
-        "two_deterministic_cross", "two folds, crosswise: no diffusion", DETERMINISTIC, order="cross",
-        folds=ABLATION_FOLDS,
-    ),
-)  # fmt: skip
+    _of_first_fold(ONE, "own map: default", DEFAULT),
+    _of_first_fold("first_one_step", "own map: default, 1 reverse step", DEFAULT, steps=1),
+    _of_first_fold("first_in_fold", "own map: trained on in-fold maps", IN_FOLD),
+    _of_first_fold("first_noise", "own map: predicts the noise (paper)", NOISE),
+    _of_first_fold("first_deterministic", "own map: no diffusion", DETERMINISTIC),
+    _of_first_fold(ONE_CROSS, "last fold's map: default", DEFAULT, "cross"),
+    _of_first_fold("first_one_step_cross", "last fold's map: default, 1 reverse step", DEFAULT, "cross", steps=1),
+    _of_first_fold("first_noise_cross", "last fold's map: predicts the noise (paper)", NOISE, "cross"),
+    _of_first_fold("first_deterministic_cross", "last fold's map: no diffusion", DETERMINISTIC, "cross"),
+)
 ROW_NAMES = {
     SINGLE: "stage 1, one fold (mean of the folds)",
-    ENSEMBLE: "stage 1, ensemble (reference)",
-    **{row.key: row.name for row in REFINED_ROWS},
+    ENSEMBLE: "stage 1, ensemble",
+    **{row.key: row.name for row in REFINED_ROWS if row.reference == ENSEMBLE},
     AUTOENCODER: "oracle: codes of the true residual",
     GATE: "oracle: truth where the gate is open",
+    FIRST: "stage 1, first fold alone",
+    **{row.key: row.name for row in REFINED_ROWS if row.reference == FIRST},
+    BEFORE: "stage 1, last fold alone",
+    **{row.key: row.name for row in REFINED_ROWS if row.reference == BEFORE},
+}
+# The row that each is compared with; those that are a reference have none.
+REFERENCES = {
+    **dict.fromkeys((SINGLE, AUTOENCODER, GATE), ENSEMBLE),
+    **{row.key: row.reference for row in REFINED_ROWS},
 }
 
 
@@ -156,8 +176,11 @@ PAIRS = (
     ("refined_ensemble", MAIN),
     (FULL_STRENGTH, "one_step"),
     (CROSS_FULL, "one_step_cross"),
-    (TWO, "two_in_fold"),
-    (TWO, "two_noise"),
-    (TWO, "two_deterministic"),
-    (TWO_CROSS, "two_deterministic_cross"),
+    (ONE, "first_in_fold"),
+    (ONE, "first_noise"),
+    (ONE, "first_deterministic"),
+    ("first_one_step", "first_deterministic"),
+    (ONE_CROSS, "first_noise_cross"),
+    (ONE_CROSS, "first_deterministic_cross"),
+    ("first_one_step_cross", "first_deterministic_cross"),
 )

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunetv2_comnet.inference.choice import bootstrap_interval
-from study.settings import AVERAGE, BOOTSTRAP_SEED, ENSEMBLE, PAIRS, REGIONS, ROW_NAMES
+from nnunetv2_comnet.evaluation.significance import paired_interval
+from study.settings import AVERAGE, BOOTSTRAP_SEED, PAIRS, REFERENCES, REGIONS, ROW_NAMES
 
 COLUMNS = (*REGIONS, AVERAGE)
 METRICS = ("dice", "hd95_mm")
@@ -38,16 +38,17 @@ def table(results: Sequence[dict[str, Any]], row: str, metric: str) -> Table:
 def difference(first: Table, second: Table) -> Difference:
     """Of paired scores (patients,), first minus second."""
     paired = first - second
-    return Difference(float(paired.mean()), *bootstrap_interval(paired, BOOTSTRAP_SEED))
+    return Difference(float(paired.mean()), *paired_interval(paired, BOOTSTRAP_SEED))
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """rows: means and differences to the reference by metric and column; pairs: of the average Dice; gate: errors."""
+    """rows: means and differences to each row's reference by metric and column; pairs: of the average Dice; gate."""
     rows: dict[str, Any] = {}
     for key, name in ROW_NAMES.items():
-        entry: dict[str, Any] = {"name": name, "mean": {}, "difference": {}}
+        reference_key = REFERENCES.get(key)
+        entry: dict[str, Any] = {"name": name, "reference": reference_key, "mean": {}, "difference": {}}
         for metric in METRICS:
-            scores, reference = table(results, key, metric), table(results, ENSEMBLE, metric)
+            scores, reference = table(results, key, metric), table(results, reference_key or key, metric)
             entry["mean"][metric] = dict(zip(COLUMNS, scores.mean(axis=0).tolist(), strict=True))
             entry["difference"][metric] = {
                 column: asdict(difference(scores[:, index], reference[:, index]))

@@ -49,7 +49,7 @@ def truth_against_prediction(
     regions: Mapping[str, tuple[int, ...]] = BRATS_123.regions,
     width_px: int = 1200,
 ) -> None:
-    """Writes a picture with a column per patient: the scan, the truth over it, the prediction over it.
+    """Writes a picture (PNG, or PDF by its name) with a column per patient: scan, truth over it, prediction over it.
 
     The slice is the axial one with the most tumour; under each column stands the Dice of the whole volume. Raises
     `ConfigurationError` for no case, more than four, a channel that a case lacks or a case without prediction.
@@ -221,4 +221,5 @@ def _legend(figure: "Figure") -> None:
 
 def _save(figure: "Figure", out_png: str | Path) -> None:
     with written_whole(out_png) as temporary:
-        figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, metadata={"Software": None})
+        undated: dict[str, Any] = {"CreationDate": None} if temporary.suffix == ".pdf" else {"Software": None}
+        figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND, metadata=undated)

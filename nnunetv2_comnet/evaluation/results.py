@@ -19,6 +19,9 @@ from nnunetv2_comnet.files import read_json, write_json, write_text
 
 FILE, FORMAT = "evaluation.json", 1
 SCORED, MISSING = "scored", "missing-prediction"
+# Other words for what was wrong: with the prediction, and with the reference.
+UNREADABLE, OTHER_GRID, UNKNOWN_LABEL = "unreadable-prediction", "other-grid", "unknown-label"
+BAD_REFERENCE = "unusable-reference"
 Table = npt.NDArray[np.float64]
 
 
@@ -66,8 +69,8 @@ METRICS: Mapping[str, Metric] = {
 class CaseScores:
     """One case. state: SCORED, MISSING or another word for what was wrong; note: the same in a sentence, or "".
 
-    regions: short name (ET, TC, WT) -> metric -> value, NaN where a metric is not defined. A case that is not SCORED
-    has the scores that its protocol gives it (MISSING), or none.
+    regions: short name (ET, TC, WT) -> metric -> value, NaN where a metric is not defined. A case without a usable
+    prediction has the scores that its protocol gives a missing one; one whose reference cannot be used has none.
     """
 
     case: str
@@ -165,11 +168,17 @@ def _number(value: float | None) -> float:
 def _cases_csv(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
     lines = [
-        [case.case, region, case.state, *(_cell(case.regions.get(region, {}).get(m, math.nan)) for m in metrics)]
+        [
+            case.case,
+            region,
+            case.state,
+            *(_cell(case.regions.get(region, {}).get(m, math.nan)) for m in metrics),
+            case.note,
+        ]
         for case in evaluation.cases
         for region in evaluation.regions
     ]
-    return _csv(["case", "region", "state", *metrics], lines)
+    return _csv(["case", "region", "state", *metrics, "note"], lines)
 
 
 def _summary_csv(evaluation: Evaluation) -> str:

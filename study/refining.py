@@ -80,25 +80,22 @@ class PatientMaps:
         for index, fold in enumerate(folds):
             source = (index - 1) % len(self.folds) if row.order == "cross" else index
             coarse = self.ensemble_logits if row.order == "ensemble" else self.patient.logits[source].float()
-            logits = coarse + alpha * self._correction(row, refiners, fold, source, coarse, alpha > 0)
+            logits = coarse + alpha * self._correction(row, refiners, fold, source, coarse)
             if row.order != "ensemble":
                 logits = logits.half().float()  # as prediction hands them on
             maps.append(logits.sigmoid().numpy())
         return _mean(maps)
 
-    def _correction(
-        self, row: RefinedRow, refiners: Refiners, fold: int, source: int, coarse: Tensor, wanted: Tensor
-    ) -> Tensor:
-        """gate * delta (R, D, H, W) at full strength, 0 in regions that are not wanted: alpha only scales it."""
-        full = tuple(float(value) for value in wanted.flatten())
+    def _correction(self, row: RefinedRow, refiners: Refiners, fold: int, source: int, coarse: Tensor) -> Tensor:
+        """gate * delta (R, D, H, W) at full strength: alpha only scales it, region by region."""
         steps = row.steps or refiners.steps
-        key = (row.trainer, row.order == "ensemble", steps, row.samples, full, fold, source)
+        key = (row.trainer, row.order == "ensemble", steps, row.samples, fold, source)
         if key not in self._corrections:
             self._corrections[key] = refine_volume(
                 refiners.by_fold[fold],
                 self.patient.image,
                 coarse,
-                strengths=full,
+                strengths=(1.0,) * len(coarse),
                 sampling=Sampling(steps, samples=row.samples, seed=SAMPLING_SEED + fold),
                 tile_step=TILE_STEP,
             ).correction

@@ -165,8 +165,8 @@ def _caption(report: dict[str, Any], study: Study, count: int) -> str:
         "*calibrated*: the trainer's own strengths per region, measured by fold, one sample per fold averaged; "
         "*alpha = 1*: full strength in every region. "
         "*Crosswise*: each fold's refiner corrects the map of the fold before it. *Own map*, *last fold's map*: the "
-        "first fold's refiner alone, on its own fold's map and on one of a model that it was trained on. *One fold*: each "
-        "fold's model alone, the mean of their scores per patient.\n\n"
+        "first fold's refiner alone, on its own fold's map and on one of a model that it was trained on. *One fold*: "
+        "each fold's model alone, the mean of their scores per patient.\n\n"
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; {study.workers} processes of "
         f"one thread; {seconds['total'] / 60:.0f} minutes ({stages}). {versions}."
     )

@@ -11,11 +11,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 
 BIN = Path(sys.executable).parent
 DATASET = "Dataset501_Blobs"
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+settings.load_profile("untimed")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

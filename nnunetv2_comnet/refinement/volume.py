@@ -53,12 +53,13 @@ def refine_volume(
     alpha = torch.as_tensor(strengths, dtype=torch.float32, device=coarse.device)
     if alpha.shape != coarse.shape[:1] or not bool(((alpha >= 0) & (alpha <= 1)).all()):
         raise ConfigurationError(f"refiner: expected {len(coarse)} strengths from 0 to 1, got {tuple(strengths)}")
-    openness = refiner.gate(coarse[None])[0] * (alpha > 0)[:, None, None, None]
+    openness = refiner.gate(coarse[None])[0]
+    # Placed for every region, whatever its strength: a region's correction must not depend on the others' strengths.
     tiles = list(
         place_tiles(openness.amax(dim=0) > 0, refiner.config.patch_size, tile_step, refiner.config.downsampling)
     )
-    needed = [tile for tile in tiles if not skip or tile.may_change(openness)]
     alpha_gate = alpha[:, None, None, None] * openness
+    needed = [tile for tile in tiles if not skip or tile.may_change(alpha_gate)]
     if not needed:
         nothing = torch.zeros_like(coarse)
         return RefinedVolume(coarse, nothing, nothing.clone(), 0, len(tiles))

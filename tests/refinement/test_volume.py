@@ -37,6 +37,21 @@ def test_skipping_sure_tiles_changes_nothing(eta: float) -> None:
     assert not torch.equal(skipped.logits, logits)
 
 
+def test_a_regions_correction_does_not_depend_on_the_others_strengths() -> None:
+    image, logits = two_lesions()
+    logits[1:, :, :30], logits[0, :, 30:] = (
+        -14.0,
+        -14.0,
+    )  # the first region is unsure at one end, the others at the other
+    refiner, sampling = awake(small_refiner(patch_size=PATCH)), Sampling(steps=2)
+    whole = refine_volume(refiner, image, logits, strengths=(1, 1, 1), sampling=sampling)
+    part = refine_volume(refiner, image, logits, strengths=(0, 0.5, 1), sampling=sampling)
+    assert all(bool((whole.correction[region] != 0).any()) for region in range(3))
+    assert 0 < part.tiles_run < whole.tiles_run
+    assert torch.equal(part.correction, torch.tensor([0, 0.5, 1])[:, None, None, None] * whole.correction)
+    assert torch.equal(part.logits[0], logits[0])
+
+
 def test_a_sure_volume_is_not_touched_and_costs_nothing() -> None:
     image, _ = two_lesions()
     logits = torch.full((3, 18, 50, 21), -14.0)

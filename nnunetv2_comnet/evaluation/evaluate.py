@@ -1,0 +1,126 @@
+"""Scores a folder of predictions against a folder of references, case by case, in as many processes as wanted."""
+
+import multiprocessing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet import __version__
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
+from nnunetv2_comnet.evaluation.one_case import CaseFiles, Outcome, evaluate_case
+from nnunetv2_comnet.evaluation.protocols import protocol_named
+from nnunetv2_comnet.evaluation.reliability import pooled
+from nnunetv2_comnet.evaluation.results import Evaluation
+from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
+
+Progress = Callable[..., Iterable[Outcome]]
+_IMAGES_OF = {"labelsTr": "imagesTr", "labelsTs": "imagesTs"}
+_MEASURED_WITH = ("surface-distance", "connected-components-3d", "scipy", "numpy")
+
+
+def evaluate_folder(
+    reference: Path,
+    prediction: Path,
+    protocol: str,
+    *,
+    regions: Mapping[str, tuple[int, ...]] | None = None,
+    jobs: int = 1,
+    probabilities: Path | None = None,
+    images: Path | None = None,
+    progress: Progress | None = None,
+    only: Collection[str] | None = None,
+) -> Evaluation:
+    """Scores every `<case>.nii.gz` of the reference folder; no case is left out, whatever is wrong with it.
+
+    regions: name -> written labels; None: those of a dataset.json in or up to three levels above the reference or the
+    prediction folder, else ET, TC, WT. jobs: processes. probabilities: a folder of `<case>_<ET>.nii.gz` as `comnet
+    predict --probability-maps` writes it. images: the folder of `<case>_0000.nii.gz`, whose nonzero voxels are the
+    brain; None: imagesTr beside labelsTr. progress: wraps the outcomes, called with them and total=, as tqdm is.
+    only: names of metrics, None for all. Raises `DataError` where a folder is missing or holds no reference.
+    """
+    rules = protocol_named(protocol)
+    cases = _cases(reference, prediction)
+    regions = regions or regions_beside(reference, prediction) or BRATS_123.regions
+    if images is None and reference.resolve().name in _IMAGES_OF:
+        images = reference.resolve().parent / _IMAGES_OF[reference.resolve().name]
+    short = [SHORT_NAMES.get(name, name) for name in reversed(list(regions))]
+    files = [
+        CaseFiles(
+            case=case,
+            reference=reference / f"{case}{ENDING}",
+            prediction=prediction / f"{case}{ENDING}",
+            probabilities={} if probabilities is None else _maps(probabilities, case, short),
+            image=None if images is None else images / f"{case}_0000{ENDING}",
+            regions=dict(regions),
+            protocol=rules.name,
+            only=None if only is None else tuple(only),
+        )
+        for case in cases
+    ]
+    found = _run(files, jobs)
+    outcomes = list(found if progress is None else progress(found, total=len(files)))
+    information: dict[str, Any] = {
+        "comnet": __version__,
+        "packages": {name: _version(name) for name in _MEASURED_WITH},
+        "labels": {SHORT_NAMES.get(name, name): list(labels) for name, labels in regions.items()},
+    }
+    table = pooled(outcome.bins for outcome in outcomes)
+    if table is not None:
+        information["reliability"] = table
+    return Evaluation(
+        rules.name,
+        str(reference),
+        str(prediction),
+        tuple(short),
+        tuple(outcome.scores for outcome in outcomes),
+        tuple(_names(prediction, set(cases))),
+        information,
+    )
+
+
+def _cases(reference: Path, prediction: Path) -> list[str]:
+    for what, folder in (("reference", reference), ("prediction", prediction)):
+        if not folder.is_dir():
+            raise DataError(f"{what} folder {folder} does not exist; name the folder that holds the *{ENDING} files")
+    cases = _names(reference, set())
+    if not cases:
+        raise DataError(f"no *{ENDING} in reference folder {reference}; name the folder that holds the true masks")
+    return cases
+
+
+def _names(folder: Path, known: set[str]) -> list[str]:
+    return sorted({path.name.removesuffix(ENDING) for path in folder.glob(f"*{ENDING}")} - known)
+
+
+def _maps(folder: Path, case: str, regions: Sequence[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(
+            f"folder of probabilities {folder} does not exist; `comnet predict --probability-maps` makes it"
+        )
+    return {region: folder / f"{case}_{region}{ENDING}" for region in regions}
+
+
+def _run(files: Sequence[CaseFiles], jobs: int) -> Iterator[Outcome]:
+    """The outcomes in the order of the files."""
+    if jobs < 1:
+        raise ConfigurationError(f"{jobs} jobs cannot run; use 1 or more")
+    if min(jobs, len(files)) == 1:
+        yield from map(evaluate_case, files)
+        return
+    # Spawned processes inherit no threads or locks, on every system.
+    with ProcessPoolExecutor(min(jobs, len(files)), multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(evaluate_case, files)
+        except BrokenProcessPool as error:
+            raise DataError("a process ended while it scored, often for want of memory; use fewer --jobs") from error
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,99 @@
+"""Reads label maps and maps of numbers, and says in one line what is wrong with one."""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import read_json
+
+ENDING = ".nii.gz"
+_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
+_LEVELS_UP = 3
+_NO_REGION = ("background", "ignore")
+
+
+@dataclass(frozen=True)
+class Image:
+    """Voxels (Z, Y, X) and the grid they lie on: size, spacing, origin, direction as SimpleITK gives them (x first)."""
+
+    path: Path
+    voxels: npt.NDArray[Any]
+    grid: Mapping[str, tuple[float, ...]]
+
+    @property
+    def spacing_mm_zyx(self) -> tuple[float, ...]:
+        """Edge lengths of a voxel, z first."""
+        return tuple(reversed(self.grid["spacing"]))
+
+    def difference_from(self, other: "Image") -> str:
+        """In which way this image lies on another grid than `other`; empty where it does not."""
+        for what, mine in self.grid.items():
+            expected = other.grid[what]
+            if len(mine) != len(expected) or not np.allclose(mine, expected, rtol=0, atol=_GRID_TOLERANCE):
+                return f"{what} {_plain(mine)} where {_plain(expected)} is expected"
+        return ""
+
+
+def read_image(path: Path) -> Image:
+    """Reads a NIfTI image of three axes; `DataError` where it cannot be read."""
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(os.fspath(path))
+        voxels = SimpleITK.GetArrayFromImage(image)
+    except RuntimeError as error:
+        raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
+    if voxels.ndim != 3:
+        raise DataError(f"{path} has {voxels.ndim} axes; three are expected, without a channel axis")
+    grid = {what.lower(): tuple(getattr(image, f"Get{what}")()) for what in ("Size", "Spacing", "Origin", "Direction")}
+    return Image(path, voxels, grid)
+
+
+def unknown_labels(image: Image, known: Collection[int]) -> str:
+    """The labels of an image that are none of `known`, as text; empty where there is none."""
+    found = np.unique(image.voxels)
+    strange = [value for value in found.tolist() if value != 0 and value not in known]
+    return ", ".join(f"{value:g}" for value in strange[:5]) + (", ..." if len(strange) > 5 else "")
+
+
+def label_map(image: Image) -> npt.NDArray[np.uint8]:
+    """The voxels as small integers, after `unknown_labels` found nothing."""
+    return image.voxels.astype(np.uint8)
+
+
+def regions_beside(*folders: Path) -> dict[str, tuple[int, ...]] | None:
+    """The regions that a dataset.json in one of the folders, or up to three levels above it, declares: name -> labels.
+
+    A label that is no region counts as a region of its own. None: there is no such file.
+    """
+    for folder in folders:
+        for place in [folder, *folder.resolve().parents[:_LEVELS_UP]]:
+            path = place / "dataset.json"
+            if path.is_file():
+                return _regions(path)
+    return None
+
+
+def _regions(path: Path) -> dict[str, tuple[int, ...]]:
+    content = read_json(path)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    if not isinstance(labels, dict):
+        raise DataError(f"{path} has no labels; name the regions in it as nnU-Net's dataset.json does")
+    try:
+        return {
+            str(name): tuple(int(label) for label in (value if isinstance(value, list) else [value]))
+            for name, value in labels.items()
+            if name not in _NO_REGION
+        }
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} has labels that are no numbers; write numbers or lists of numbers") from error
+
+
+def _plain(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

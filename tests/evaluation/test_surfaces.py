@@ -1,0 +1,116 @@
+"""Surface distances against numpy alone, scipy's own Hausdorff, MONAI, and numbers worked by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
+
+from nnunetv2_comnet.evaluation.protocols import AREA, VOXEL
+from nnunetv2_comnet.evaluation.surfaces import Surfaces, box_around
+
+SPACINGS = [(1.0, 1.0, 1.0), (3.0, 1.0, 0.5)]
+
+
+def blobs(seed: int, shape: tuple[int, int, int] = (12, 14, 13)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    fields = [gaussian_filter(rng.standard_normal(shape), 1.5) for _ in range(2)]
+    return fields[0] > 0.05, 0.8 * fields[0] + 0.6 * fields[1] > 0.06
+
+
+def border_points(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Centres in mm of the voxels with a face towards the outside, found voxel by voxel."""
+    padded = np.pad(mask, 1)
+    points = [
+        position
+        for position in np.argwhere(padded)
+        if not all(padded[tuple(position + step * np.eye(3, dtype=int)[axis])] for axis in range(3) for step in (-1, 1))
+    ]
+    return (np.array(points) - 1) * np.array(spacing)
+
+
+def corner_points(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Corners of voxels around which both inside and outside is found: the surface elements of surface-distance."""
+    padded = np.pad(mask, 1)
+    points = []
+    for corner in itertools.product(*(range(1, size) for size in padded.shape)):
+        around = padded[tuple(slice(c - 1, c + 1) for c in corner)]
+        if around.any() and not around.all():
+            points.append(corner)
+    return np.array(points) * np.array(spacing)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_voxel_surfaces_agree_with_brute_force(seed: int, spacing: tuple[float, float, float]) -> None:
+    truth, prediction = blobs(seed)
+    distances = cdist(border_points(truth, spacing), border_points(prediction, spacing))
+    one_way, other_way = distances.min(1), distances.min(0)
+    surfaces = Surfaces(truth, prediction, spacing)
+    assert surfaces.hd95_mm(VOXEL) == pytest.approx(np.percentile(np.r_[one_way, other_way], 95))
+    assert surfaces.assd_mm(VOXEL) == pytest.approx((one_way.mean() + other_way.mean()) / 2)
+    for tolerance in (0.5, 1.0, 2.0):
+        expected = ((one_way <= tolerance).mean() + (other_way <= tolerance).mean()) / 2
+        assert surfaces.nsd(VOXEL, tolerance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_area_surfaces_lie_where_brute_force_puts_them(seed: int, spacing: tuple[float, float, float]) -> None:
+    # Every distance of the area-weighted measure is one between corners; at a tolerance over the largest all agree.
+    truth, prediction = blobs(seed)
+    distances = cdist(corner_points(truth, spacing), corner_points(prediction, spacing))
+    allowed = np.r_[distances.min(1), distances.min(0)]
+    surfaces = Surfaces(truth, prediction, spacing)
+    assert np.abs(allowed - surfaces.hd95_mm(AREA)).min() < 1e-9
+    assert surfaces.nsd(AREA, allowed.max() + 1e-9) == pytest.approx(1)
+    assert surfaces.nsd(AREA, 0.0) < 1
+    assert 0 < surfaces.assd_mm(AREA) < allowed.max()
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.0])
+def test_area_nsd_agrees_with_monai(spacing: tuple[float, float, float], tolerance: float) -> None:
+    monai = pytest.importorskip("monai.metrics")
+    torch = pytest.importorskip("torch")
+    truth, prediction = blobs(2)
+    truth, prediction = np.pad(truth, 2), np.pad(prediction, 2)
+    first, second = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, truth))
+    theirs = monai.compute_surface_dice(
+        first, second, [tolerance], include_background=True, spacing=spacing, use_subvoxels=True
+    )
+    assert Surfaces(truth, prediction, spacing).nsd(AREA, tolerance) == pytest.approx(float(theirs), abs=1e-5)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_largest_distance_agrees_with_monai(spacing: tuple[float, float, float]) -> None:
+    # MONAI's border voxels have the same six neighbours; its 100th percentile is the plain Hausdorff distance.
+    monai = pytest.importorskip("monai.metrics")
+    torch = pytest.importorskip("torch")
+    truth, prediction = (np.pad(mask, 2) for mask in blobs(3))
+    first, second = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, truth))
+    theirs = float(monai.compute_hausdorff_distance(first, second, include_background=True, spacing=spacing))
+    surfaces = Surfaces(truth, prediction, spacing)
+    assert surfaces.nsd(VOXEL, theirs + 1e-4) == 1
+    assert surfaces.nsd(VOXEL, theirs - 1e-4) < 1
+
+
+def test_two_plates_by_hand() -> None:
+    # Plates of 10 x 10 x 1 voxels of 3 mm across, 2 slices apart: every border voxel of one lies 6 mm from the other.
+    truth, prediction = np.zeros((5, 12, 12), bool), np.zeros((5, 12, 12), bool)
+    truth[1, 1:11, 1:11] = prediction[3, 1:11, 1:11] = True
+    surfaces = Surfaces(truth, prediction, (3.0, 1.0, 1.0))
+    assert surfaces.hd95_mm(VOXEL) == surfaces.assd_mm(VOXEL) == 6
+    # Corners: the faces that look at one another are 3 mm apart, the outer ones 6 + 3 - 3 = 6 mm from the nearer face.
+    assert surfaces.hd95_mm(AREA) == 6
+    assert surfaces.nsd(VOXEL, 5.9) == surfaces.nsd(AREA, 2.9) == 0
+    assert surfaces.nsd(VOXEL, 6.0) == surfaces.nsd(AREA, 6.0) == 1
+
+
+def test_box_around() -> None:
+    mask = np.zeros((6, 7, 8), bool)
+    assert box_around(mask) is None
+    mask[2, 3:5, 0] = True
+    assert box_around(mask) == (slice(2, 3), slice(3, 5), slice(0, 1))
+    assert mask[box_around(mask, 2)].shape == (5, 6, 3)  # the image ends before the margin does at x = 0

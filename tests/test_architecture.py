@@ -14,6 +14,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 LEVELS = [
     {"errors", "files", "regions", "doctor", "settings"},
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
+    {"postprocessing"},
     {"refinement", "calibration"},
     {"plans"},
     {"trainers"},
@@ -25,6 +26,7 @@ LIGHT = {
     "dataset_conversion",
     "evaluation",
     "phantom",
+    "postprocessing",
     "settings",
     "doctor",
     "files",

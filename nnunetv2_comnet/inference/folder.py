@@ -29,7 +29,7 @@ class FolderRun:
 
     source, target: folders of images and of results, not the same. maps: some of outputs.MAPS. stock_probabilities:
     nnU-Net's npz and pkl. go_on: leave cases alone that are whole. part of parts: as nnU-Net's -part_id and -num_parts.
-    postprocessing: nnU-Net's postprocessing.pkl.
+    postprocessing: nnU-Net's postprocessing.pkl, or comnet_postprocessing.json.
     """
 
     source: Path
@@ -71,7 +71,9 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     ending = predictor.dataset_json["file_ending"]
     cases = find_cases(run.source, ending, predictor.channels, run.part, run.parts)
     outputs = Outputs(run.target, ending, list(predictor.regions), run.maps, run.stock_probabilities)
-    rules = None if run.postprocessing is None else load_postprocessing(run.postprocessing)
+    rules = None
+    if run.postprocessing is not None:
+        rules = load_postprocessing(run.postprocessing, predictor.regions, predictor.options)
     part = f"_part{run.part}of{run.parts}" if run.parts > 1 else ""
     records = Records(run.target, part, describe_run(predictor, run.postprocessing))
     kept = [case.name for case in cases if run.go_on and case.problem is None and outputs.is_whole(case.name)]
@@ -116,7 +118,7 @@ def _predict_case(
             raise DataError(case.problem)
         prediction = predictor.predict(case.images)
         if rules is not None:
-            prediction = dataclasses.replace(prediction, label_map=rules(prediction.label_map))
+            prediction = dataclasses.replace(prediction, label_map=rules(prediction))
         outputs.write(case.name, prediction)
     except Exception as error:  # whatever one patient's files provoke, the others are predicted
         outputs.forget(case.name)

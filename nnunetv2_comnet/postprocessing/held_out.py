@@ -1,0 +1,129 @@
+"""The cross-validation predictions of a trained model: each case predicted by the fold that did not see it."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.postprocessing.region_labels import Labels
+
+RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A case: its fold, the files of prediction and truth, and of the probabilities where they are wanted."""
+
+    name: str
+    fold: int
+    prediction: Path
+    truth: Path
+    probabilities: Path | None = None
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads label maps as nnU-Net does, by the name of its reader in plans.json: probabilities share these axes."""
+
+    name: str
+
+    def __call__(self, path: Path) -> tuple[Labels, tuple[float, ...]]:
+        """Labels (Z, Y, X) and the spacing of the three axes in mm. Raises `DataError` for a file that is no mask."""
+        from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+
+        try:
+            values, properties = recursive_find_reader_writer_by_name(self.name)().read_seg(str(path))
+        except Exception as error:  # whatever a missing or broken file makes the reader throw
+            raise DataError(f"{path} cannot be read as a label map; predict or copy it again") from error
+        labels = np.rint(values[0])
+        if not np.array_equal(labels, values[0]) or labels.min() < 0 or labels.max() > np.iinfo(np.uint16).max:
+            raise DataError(f"{path} is not a label map: it holds other values than whole numbers from 0")
+        kind = np.uint8 if labels.max() <= np.iinfo(np.uint8).max else np.uint16
+        return labels.astype(kind), tuple(float(side) for side in properties["spacing"])
+
+
+def find_held_out(
+    model: Path, preprocessed: Path, *, folds: Sequence[int] | None = None, with_probabilities: bool = False
+) -> list[HeldOut]:
+    """The held-out cases of the folds whose validation is there, or of `folds`; sorted by fold and name.
+
+    model: nnU-Net's folder of a trainer. preprocessed: the data set's folder in nnUNet_preprocessed, for the splits
+    and the truth. Raises `ConfigurationError` for folds that are not there, `DataError` for predictions that are
+    missing, or of cases that the fold was trained on.
+    """
+    splits = read_json(preprocessed / "splits_final.json")
+    ending = read_json(model / "dataset.json")["file_ending"]
+    found = []
+    for fold in _chosen_folds(model, folds):
+        if fold >= len(splits):
+            raise DataError(f"{model} has fold {fold}, but splits_final.json has {len(splits)} folds; fit other folds")
+        found += _of_fold(model, preprocessed, fold, splits[fold], ending, with_probabilities)
+    return found
+
+
+def read_probabilities(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """nnU-Net's .npz: (R, Z, Y, X). Raises `DataError` for another file or shape."""
+    try:
+        with np.load(path) as content:
+            maps = np.asarray(content["probabilities"], np.float32)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} holds no probabilities that can be read; write it again: {RERUN} --npz") from error
+    if maps.shape != shape:
+        raise DataError(f"{path} holds probabilities of shape {maps.shape}, expected {shape}: it is of another case")
+    return maps
+
+
+def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
+    there = sorted(
+        int(path.parent.name.removeprefix("fold_"))
+        for path in model.glob("fold_*/validation")
+        if path.parent.name.removeprefix("fold_").isdigit()
+    )
+    if not there:
+        raise ConfigurationError(f"{model} holds no fold_*/validation: train the folds, or predict them with {RERUN}")
+    if missing := sorted(set(folds or []) - set(there)):
+        raise ConfigurationError(f"{model} holds no validation of fold {missing[0]}; there are: {_listed(there)}")
+    chosen = sorted(set(folds)) if folds else there
+    if len(chosen) < 2:
+        raise ConfigurationError(
+            f"only fold {chosen[0]} has predictions: rules are chosen on some folds and measured on another; train more"
+        )
+    return chosen
+
+
+def _of_fold(
+    model: Path, preprocessed: Path, fold: int, split: Any, ending: str, with_probabilities: bool
+) -> list[HeldOut]:
+    folder = model / f"fold_{fold}" / "validation"
+    there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+    wanted = set(split["val"])
+    if seen := sorted(there & set(split["train"])):
+        raise DataError(
+            f"{folder} holds {seen[0]}, which fold {fold} was trained on: the splits changed, train it again"
+        )
+    if unknown := sorted(there - wanted):
+        raise DataError(f"{folder} holds {unknown[0]}, which is no case of fold {fold} in splits_final.json: remove it")
+    if missing := sorted(wanted - there):
+        raise DataError(
+            f"{folder} has {len(there)} of {len(wanted)} held-out cases (first missing: {missing[0]}); finish: {RERUN}"
+        )
+    cases = []
+    for name in sorted(wanted):
+        truth = preprocessed / "gt_segmentations" / f"{name}{ending}"
+        maps = folder / f"{name}.npz"
+        if not truth.is_file():
+            raise DataError(f"{truth} does not exist: the truth of every held-out case is needed; preprocess again")
+        if with_probabilities and not maps.is_file():
+            raise DataError(f"{maps} does not exist: rules on probabilities need it; write it with {RERUN} --npz")
+        cases.append(HeldOut(name, fold, folder / f"{name}{ending}", truth, maps if with_probabilities else None))
+    return cases
+
+
+def _listed(folds: Sequence[int]) -> str:
+    return ", ".join(str(fold) for fold in folds)

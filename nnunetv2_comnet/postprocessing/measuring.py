@@ -1,0 +1,223 @@
+"""Scores of held-out cases under many lists of rules: a case is read once, and each different label map scored once."""
+
+import contextlib
+import hashlib
+import math
+import multiprocessing
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.postprocessing.held_out import HeldOut, read_probabilities
+from nnunetv2_comnet.postprocessing.region_labels import Labels, RegionLabels
+from nnunetv2_comnet.postprocessing.rule_list import Rules
+from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
+
+Score = Callable[[Labels, Labels, tuple[float, ...]], Mapping[str, Mapping[str, float]]]
+Reader = Callable[[Path], tuple[Labels, tuple[float, ...]]]
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+Table = npt.NDArray[np.float64]
+
+MARGIN = 8  # voxels kept around the tumour: more than any protocol dilates a lesion
+BOTH_EMPTY, OTHERWISE = 1.0, 0.0  # what an undefined score counts as when cases are compared
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is measured: regions; metrics, all the higher the better; score(truth, prediction, spacing) -> region's
+    short name -> metric -> value. reader: of masks. lowest: probability below which no rule decides.
+    """
+
+    regions: Mapping[str, tuple[int, ...]]
+    metrics: tuple[str, ...]
+    score: Score
+    reader: Reader
+    lowest: float = 0.5
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A case cut to the box around its tumour, compressed; `probabilities` are read again when they are needed."""
+
+    name: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    box: tuple[slice, slice, slice]
+    kind: str
+    truth: bytes
+    labels: bytes
+    probabilities: Path | None
+
+    def unpacked(self, content: bytes) -> Labels:
+        """(Z, Y, X) of the box."""
+        shape = tuple(side.stop - side.start for side in self.box)
+        return np.frombuffer(zlib.decompress(content), self.kind).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """values: (regions, metrics) as the protocol gives them; counted: the same without NaN (see BOTH_EMPTY)."""
+
+    values: Table
+    counted: Table
+
+
+@dataclass
+class Bench:
+    """The cases, and what is known of them: the label map that a list of rules makes, the scores of a label map."""
+
+    question: Question
+    packed: list[Packed]
+    jobs: int
+    pool: ProcessPoolExecutor | None
+    progress: Progress
+    maps: list[dict[str, str]] = field(default_factory=list)
+    scores: list[dict[str, Scores]] = field(default_factory=list)
+
+    def measure(self, lists: Iterable[Rules], title: str) -> None:
+        """Sees to it that `counted`, `values` and `maps_of` know these lists."""
+        wanted = {key_of(rules): rules for rules in lists}
+        new = {key: rules for key, rules in wanted.items() if key not in self.maps[0]}
+        if not new:
+            return
+        tasks = [(case, new, frozenset(known)) for case, known in zip(self.packed, self.scores, strict=True)]
+        answers = _mapped(self.pool, partial(_measured, self.question), tasks)
+        for number, (maps, scores) in enumerate(self.progress(answers, len(tasks), title)):
+            self.maps[number].update(maps)
+            self.scores[number].update(scores)
+
+    def maps_of(self, rules: Rules) -> list[str]:
+        """For each case a word that two lists share where they make the same label map."""
+        return [maps[key_of(rules)] for maps in self.maps]
+
+    def values(self, rules: Rules) -> Table:
+        """(cases, regions, metrics) as the protocol gives them, NaN where it has no value."""
+        return np.stack([known[name].values for known, name in zip(self.scores, self.maps_of(rules), strict=True)])
+
+    def counted(self, rules: Rules) -> Table:
+        """(cases, regions, metrics) without NaN."""
+        return np.stack([known[name].counted for known, name in zip(self.scores, self.maps_of(rules), strict=True)])
+
+
+@contextlib.contextmanager
+def bench(cases: Sequence[HeldOut], question: Question, jobs: int, progress: Progress) -> Iterator[Bench]:
+    """Reads the cases, in `jobs` processes. Raises `DataError` that names a case that cannot be used."""
+    context = multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context)) if jobs > 1 else None
+        packed = list(progress(_mapped(pool, partial(_pack, question), cases), len(cases), "reading"))
+        yield Bench(question, packed, jobs, pool, progress, [{} for _ in packed], [{} for _ in packed])
+
+
+def key_of(rules: Rules) -> str:
+    """The rules as text."""
+    return "\n".join(rule.model_dump_json() for rule in rules)
+
+
+def _mapped(pool: ProcessPoolExecutor | None, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    if pool is None:
+        yield from map(work, tasks)
+        return
+    try:
+        yield from pool.map(work, tasks)
+    except BrokenProcessPool as error:
+        raise DataError("a worker process ended without a word (too little memory?): use fewer --jobs") from error
+
+
+def _pack(question: Question, case: HeldOut) -> Packed:
+    labels, spacing = question.reader(case.prediction)
+    truth, _ = question.reader(case.truth)
+    regions = RegionLabels(question.regions)
+    if labels.shape != truth.shape:
+        raise DataError(f"{case.prediction} is on another grid than {case.truth}: {labels.shape} and {truth.shape}")
+    for path, mask in ((case.prediction, labels), (case.truth, truth)):
+        if unknown := sorted(set(np.unique(mask).tolist()) - regions.known - {0}):
+            raise DataError(f"{path} holds label {unknown[0]}, which no region of dataset.json has")
+    anywhere = (labels > 0) | (truth > 0)
+    if case.probabilities is not None:
+        maps = read_probabilities(case.probabilities, (len(question.regions), *labels.shape))
+        anywhere |= (maps > question.lowest).any(axis=0)
+    box = tuple(
+        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, size))
+        for side, size in zip(bounding_box(anywhere), labels.shape, strict=True)
+    )
+    kind = np.promote_types(labels.dtype, truth.dtype)
+    return Packed(
+        case.name,
+        labels.shape,
+        spacing,
+        (box[0], box[1], box[2]),
+        kind.str,
+        zlib.compress(truth[box].astype(kind).tobytes(), 1),
+        zlib.compress(labels[box].astype(kind).tobytes(), 1),
+        case.probabilities,
+    )
+
+
+def _measured(
+    question: Question, task: tuple[Packed, Mapping[str, Rules], frozenset[str]]
+) -> tuple[dict[str, str], dict[str, Scores]]:
+    """list's key -> label map's word, and the scores of the label maps that were not known."""
+    case, lists, known = task
+    truth = case.unpacked(case.truth)
+    regions = RegionLabels(question.regions)
+    volumes = {"": Volume(case.unpacked(case.labels), regions, case.spacing_mm, _probabilities(case, lists, regions))}
+    maps, scores, words = {}, {}, {}
+    for key, rules in lists.items():
+        volume = _after(rules, volumes)
+        if id(volume) not in words:  # `volumes` keeps them alive
+            words[id(volume)] = _word(volume.labels)
+        maps[key] = word = words[id(volume)]
+        if word not in known and word not in scores:
+            scores[word] = _scored(question, regions, truth, volume.labels, case)
+    return maps, scores
+
+
+def _word(labels: Labels) -> str:
+    """The same for the same label map, whatever its type."""
+    small = labels.astype(np.uint8, copy=False) if labels.max() <= np.iinfo(np.uint8).max else labels
+    return hashlib.blake2b(np.ascontiguousarray(small).data, digest_size=16).hexdigest()
+
+
+def _probabilities(case: Packed, lists: Mapping[str, Rules], regions: RegionLabels) -> npt.NDArray[np.float32] | None:
+    if not any(rule.uses_probabilities for rules in lists.values() for rule in rules):
+        return None
+    if case.probabilities is None:
+        raise ConfigurationError("rules on probabilities are to be measured, but probabilities were not asked for")
+    inside = (slice(None), *case.box)
+    return read_probabilities(case.probabilities, (len(regions.regions), *case.shape))[inside]
+
+
+def _after(rules: Rules, volumes: dict[str, Volume]) -> Volume:
+    """The rules applied; what the lists share from their beginning is done once, and labels its components once."""
+    key = key_of(rules)
+    if key not in volumes:
+        volumes[key] = rules[-1].applied(_after(rules[:-1], volumes))
+    return volumes[key]
+
+
+def _scored(question: Question, regions: RegionLabels, truth: Labels, labels: Labels, case: Packed) -> Scores:
+    found = question.score(truth, labels, case.spacing_mm)
+    values = np.full((len(question.regions), len(question.metrics)), math.nan)
+    counted = values.copy()
+    for row, name in enumerate(question.regions):
+        empty = not regions.mask(truth, name).any() and not regions.mask(labels, name).any()
+        for column, metric in enumerate(question.metrics):
+            try:
+                value = float(found[regions.short(name)][metric])
+            except KeyError as error:
+                raise ConfigurationError(
+                    f"the protocol gives no {metric} of {name}: choose another --metric"
+                ) from error
+            values[row, column] = value
+            counted[row, column] = (BOTH_EMPTY if empty else OTHERWISE) if math.isnan(value) else value
+    return Scores(values, counted)

@@ -1,0 +1,126 @@
+"""What was run, as titled lists of name and value: comnet_run.json and what else lies beside the predictions."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet import __version__
+from nnunetv2_comnet.evaluation.results import Evaluation
+from nnunetv2_comnet.files import read_json, sha256
+
+_MOST_ROWS = 120
+_BESIDE = ("comnet_run*.json", "postprocessing*.json", "postprocessing*.pkl", "plans.json", "dataset.json")
+_LONG = {"plans.json"}  # told by name and hash only
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its rows of (name, value)."""
+
+    title: str
+    rows: list[tuple[str, str]]
+
+
+def manifest(
+    predictions: Sequence[Path], reference: Path | None, evaluations: Mapping[str, Evaluation], extra: Sequence[Path]
+) -> list[Section]:
+    """Sections for the page. `extra`: JSON files named by the user, nnU-Net's splits_final.json among them.
+
+    Raises `DataError` for a file of `extra` that cannot be read.
+    """
+    sections = []
+    for folder in predictions:
+        for pattern in _BESIDE:
+            sections += [_of_file(path) for path in sorted(folder.glob(pattern)) if path.is_file()]
+    named = {path.resolve() for path in extra}
+    sections += [_of_file(path) for path in extra]
+    sections += [_of_file(path) for path in _splits_near(reference) if path.resolve() not in named]
+    for name, evaluation in evaluations.items():
+        if evaluation.reference:
+            told: dict[str, Any] = {"protocol": evaluation.protocol, "reference": evaluation.reference}
+            told |= {"prediction": evaluation.prediction, "cases": len(evaluation.cases), **evaluation.information}
+            sections.append(Section(f"Evaluation {name}", _first_rows(told)))
+    return [*sections, Section("This page", [("written by", f"nnunetv2-comnet {__version__}")])]
+
+
+def failures(predictions: Sequence[Path]) -> dict[str, str]:
+    """case -> why `comnet predict` has no prediction of it."""
+    found: dict[str, str] = {}
+    for folder in predictions:
+        for path in sorted(folder.glob("failures*.json")):
+            found |= {str(case): str(reason) for case, reason in dict(read_json(path)).items()}
+    return found
+
+
+def _of_file(path: Path) -> Section:
+    title = f"{path.parent.name}/{path.name}"
+    digest = ("sha256 of this file", sha256(path))
+    if path.suffix != ".json":
+        return Section(title, [digest])
+    content = read_json(path)
+    if path.name in _LONG:
+        name = content.get("plans_name") if isinstance(content, dict) else None
+        return Section(title, [("name", str(name)), digest])
+    if _is_splits(content):
+        return Section(title, [*_of_splits(content), digest])
+    if path.name.startswith("comnet_run") and isinstance(content, dict):
+        cases = content.pop("cases", {})
+        return Section(title, [*_rows(content), *_of_times(cases)])
+    return Section(title, [*_first_rows(content), digest])
+
+
+def _first_rows(content: Any) -> list[tuple[str, str]]:
+    rows = list(_rows(content))
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    return [*rows[:_MOST_ROWS], ("...", f"{len(rows) - _MOST_ROWS} more values are in the file")]
+
+
+def _rows(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested content as rows: "options: tile_step_size" = "0.5". Lists of plain values stay one row."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _rows(inner, f"{name}: {key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _rows(inner, f"{name}[{number}]")
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if value is None or value == {} or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def _of_times(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    states = [entry.get("state") for entry in cases.values()]
+    yield "cases predicted", f"{states.count('done')} of {len(states)}"
+    seconds = [entry["seconds"] for entry in cases.values() if entry.get("seconds") is not None]
+    if seconds:
+        yield "seconds per case", f"median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}"
+        yield "seconds, all cases", f"{sum(seconds):.1f}"
+
+
+def _is_splits(content: Any) -> bool:
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(fold, dict) and fold.keys() >= {"train", "val"} for fold in content)
+    )
+
+
+def _of_splits(content: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, str]]:
+    for number, fold in enumerate(content):
+        yield f"fold {number}", f"{len(fold['train'])} cases to train, {len(fold['val'])} to validate"
+
+
+def _splits_near(reference: Path | None) -> list[Path]:
+    """The splits beside the truth: nnU-Net keeps both in its folder of preprocessed data."""
+    path = reference.resolve().parent / "splits_final.json" if reference else None
+    return [path] if path and path.is_file() else []

@@ -1,0 +1,138 @@
+"""Which files belong to a case: images by channel, truth, prediction and maps, by nnU-Net's names."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
+from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
+
+# Kind of map (a subfolder of the predictions) -> the value that is drawn brightest. `comnet predict` writes them.
+MAPS: Mapping[str, float] = {
+    "disagreement": 0.3,  # standard deviation of values in [0, 1]: 0.5 at most, rarely above 0.3
+    "entropy": 1.0,  # bits
+    "spread": 0.3,
+    "correction": 4.0,  # logits, either way
+}
+MANY_CASES = 60
+_MOST_TELLING = ("T1C", "T1CE", "T1GD", "T1CONTRAST", "FLAIR", "T2F", "T2FLAIR")
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Files of one case that exist: images by channel's name, maps by kind, one file per region."""
+
+    case: str
+    images: Mapping[str, Path]
+    truth: Path | None
+    prediction: Path | None
+    maps: Mapping[str, tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The folders given. A case's prediction, and its maps, are taken from the first folder that has it."""
+
+    images: Path | None = None
+    reference: Path | None = None
+    predictions: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise DataError(f"{folder} is not a folder; give the one that holds the cases' files")
+
+    @property
+    def folders(self) -> list[Path]:
+        """All that were given: predictions, reference, images."""
+        return [*self.predictions, *(folder for folder in (self.reference, self.images) if folder)]
+
+    @cached_property
+    def dataset(self) -> Mapping[str, Any]:
+        """The dataset.json in, or up to three levels above, one of the folders; empty where there is none."""
+        for folder in self.folders:
+            for place in (folder.resolve(), *folder.resolve().parents[:3]):
+                if (place / "dataset.json").is_file():
+                    content = read_json(place / "dataset.json")
+                    return content if isinstance(content, dict) else {}
+        return {}
+
+    @property
+    def ending(self) -> str:
+        """Of images and label maps."""
+        return str(self.dataset.get("file_ending", ENDING))
+
+    @cached_property
+    def regions(self) -> Mapping[str, tuple[int, ...]]:
+        """Full name -> labels, as the dataset.json beside the files names them; else those of BraTS 2023."""
+        return regions_beside(*self.folders) or BRATS_123.regions
+
+    @cached_property
+    def channels(self) -> Mapping[str, str]:
+        """Number in file names ("0000") -> channel's name."""
+        named = {int(number): str(name) for number, name in self.dataset.get("channel_names", {}).items()}
+        found = sorted({match[2] for match in self._image_names()})
+        return {number: named.get(int(number), f"channel {int(number)}") for number in found}
+
+    @cached_property
+    def cases(self) -> list[str]:
+        """Names of all cases that have a prediction or a truth; of all that have an image where none has either."""
+        folders = [*self.predictions, *([self.reference] if self.reference else [])]
+        names = {path.name.removesuffix(self.ending) for folder in folders for path in self._label_maps(folder)}
+        return sorted(names or {match[1] for match in self._image_names()})
+
+    def files(self, case: str, channels: Sequence[str]) -> CaseFiles:
+        """The case's files, images of the channels named."""
+        home = next((folder for folder in self.predictions if (folder / f"{case}{self.ending}").is_file()), None)
+        images = {
+            name: path
+            for number, name in self.channels.items()
+            if name in channels and self.images and (path := self.images / f"{case}_{number}{self.ending}").is_file()
+        }
+        images = {name: images[name] for name in channels if name in images}
+        truth = self.reference / f"{case}{self.ending}" if self.reference else None
+        return CaseFiles(
+            case,
+            images,
+            truth if truth and truth.is_file() else None,
+            home / f"{case}{self.ending}" if home else None,
+            {kind: files for kind in MAPS if home and (files := self._map_files(home / kind, case))},
+        )
+
+    def choose_channels(self, wanted: Sequence[str], cases: int) -> list[str]:
+        """`wanted` by the dataset's names; none wanted: those that show most, and of few cases the others after them.
+
+        Raises `ConfigurationError` for a channel that there is not.
+        """
+        names = list(self.channels.values())
+        if not wanted:
+            telling = [name for name in names if re.sub(r"[^A-Z0-9]", "", name.upper()) in _MOST_TELLING]
+            rest = [name for name in names if name not in telling]
+            return [*telling, *rest] if cases <= MANY_CASES else telling or names[:2]
+        by_lower_case = {name.lower(): name for name in names}
+        for name in wanted:
+            if name.lower() not in by_lower_case:
+                raise ConfigurationError(f"there is no channel '{name}'; there are: {', '.join(names) or 'no images'}")
+        return [by_lower_case[name.lower()] for name in wanted]
+
+    def _label_maps(self, folder: Path) -> Iterable[Path]:
+        return (path for path in folder.glob(f"*{self.ending}") if path.is_file() and not path.name.startswith("."))
+
+    def _image_names(self) -> list[re.Match[str]]:
+        pattern = re.compile(r"(.+)_(\d{4})" + re.escape(self.ending))
+        names = [path.name for path in self.images.iterdir()] if self.images else []
+        return [match for name in names if (match := pattern.fullmatch(name))]
+
+    def _map_files(self, folder: Path, case: str) -> tuple[Path, ...]:
+        paths = [folder / f"{case}_{short_name(region)}{ENDING}" for region in self.regions]
+        return tuple(path for path in paths if path.is_file())
+
+
+def short_name(region: str) -> str:
+    """ET for "enhancing tumor"; another region's name as `comnet predict` writes it into file names."""
+    return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)

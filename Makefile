@@ -1,4 +1,5 @@
 # make demo: the main job on generated patients (CPU).  make test: lint, types, tests.
+# make evidence: after it, the baseline, the paper's table, fitted post-processing, scores and the HTML report.
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
 # All set up .venv first.
 VENV ?= .venv
@@ -9,7 +10,7 @@ READY = $(VENV)/.ready
 # Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo refinement-study test lint types fast clean
+.PHONY: demo evidence refinement-study test lint types fast clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -20,6 +21,9 @@ $(READY): pyproject.toml setup.py
 demo: $(READY)
 	rm -rf demo_output
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo/run.sh demo_output
+
+evidence: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo/evidence.sh demo_output
 
 refinement-study: $(READY)
 	$(BIN)/python -m study.run study_output --docs

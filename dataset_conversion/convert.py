@@ -19,7 +19,13 @@ from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
 from nnunetv2_comnet.dataset_conversion.pool import run_all
 from nnunetv2_comnet.dataset_conversion.scan import CaseFiles, scan
 from nnunetv2_comnet.dataset_conversion.splits import Split, make_splits
-from nnunetv2_comnet.dataset_conversion.target import dataset_folder, dataset_json, prepare_folder, write_or_remove
+from nnunetv2_comnet.dataset_conversion.target import (
+    dataset_folder,
+    dataset_json,
+    generated_by,
+    prepare_folder,
+    write_or_remove,
+)
 from nnunetv2_comnet.dataset_conversion.volumes import GEOMETRY_TOLERANCE
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 
@@ -175,6 +181,7 @@ def _stated(options: ConversionOptions, layout: Layout, settings: CaseSettings) 
     """The options that shaped the dataset, for the report."""
     return {
         "layout": layout.name,
+        "generated_by": generated_by(options.source),
         "scheme": layout.scheme.name,
         "label_policy": options.label_policy or next(iter(layout.policies)),
         "label_map": {str(source): target for source, target in settings.label_map.items()},
@@ -201,7 +208,7 @@ def _describe(
     folder = settings.dataset_folder
     n_cases = sum(result.converted for result in results)
     table = report.rows(results, splits, metadata)
-    about = dataset_json(layout, settings.scheme, name, n_cases)
+    about = dataset_json(layout, settings.scheme, name, n_cases, stated["generated_by"])
     write_or_remove(
         {
             folder / "dataset.json": _json(about) if n_cases else None,

@@ -10,7 +10,7 @@ from nnunetv2_comnet import __version__
 from nnunetv2_comnet.dataset_conversion.case import ENDING, remove_case
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import remove_leftovers, write_text
+from nnunetv2_comnet.files import GENERATED_MARKER, read_json, remove_leftovers, write_text
 from nnunetv2_comnet.regions import LabelScheme
 
 _IMAGE = re.compile(rf"(.+)_\d{{4}}{re.escape(ENDING)}")
@@ -75,9 +75,25 @@ def _present_cases(folder: Path) -> set[str]:
     return images | labels | records
 
 
-def dataset_json(layout: Layout, scheme: LabelScheme, name: str, n_cases: int) -> dict[str, Any]:
-    """The contents of nnU-Net's dataset.json; regions keep their order, which is that of the output channels."""
-    return {
+def generated_by(source: Path) -> str | None:
+    """What made the patients in `source`, where they are generated ones (`comnet phantom` leaves a note); else None."""
+    marker = source / GENERATED_MARKER
+    if not marker.is_file():
+        return None
+    said = read_json(marker)
+    if not isinstance(said, dict) or "generated" not in said:  # a file of that name by somebody else
+        return None
+    return f"comnet phantom, layout {said.get('layout')}, seed {said.get('seed')}, {said.get('spacing_mm')} mm"
+
+
+def dataset_json(
+    layout: Layout, scheme: LabelScheme, name: str, n_cases: int, generated: str | None = None
+) -> dict[str, Any]:
+    """The contents of nnU-Net's dataset.json; regions keep their order, which is that of the output channels.
+
+    generated: `generated_by` of the source; generated patients bear no dataset's licence or reference.
+    """
+    content = {
         "channel_names": {str(index): channel for index, channel in enumerate(CHANNELS)},
         "labels": scheme.dataset_json_labels(),
         "regions_class_order": list(scheme.regions_class_order),
@@ -90,6 +106,10 @@ def dataset_json(layout: Layout, scheme: LabelScheme, name: str, n_cases: int) -
         "reference": layout.reference,
         "converted_by": f"nnunetv2-comnet {__version__}, layout {layout.name}",
     }
+    if generated is not None:
+        described = f"Generated patients, no real person's, in the layout of {content['description']}"
+        content |= {"description": described, "licence": "none needed", "reference": "", "generated_by": generated}
+    return content
 
 
 def write_if_changed(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from nnunetv2_comnet.errors import DataError
 
 PARTIAL = ".partial-"
+GENERATED_MARKER = "phantom.json"  # in a folder of generated patients, whose data must never pass for real ones
 
 
 @contextlib.contextmanager

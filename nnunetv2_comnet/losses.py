@@ -74,6 +74,11 @@ class DSCPlusPlusBCELoss(nn.Module):
             return self.weight_dice * (1 - dsc.mean()) + self.weight_bce * _bce(logits, regions, counted)
 
 
+def dice_bce_loss(*, smooth: float = SMOOTH, has_ignore_channel: bool = False) -> DSCPlusPlusBCELoss:
+    """Standard Dice + BCE, (1 - mean Dice) + BCE: the SegResNet baseline's loss, and the refiner's L_seg."""
+    return DSCPlusPlusBCELoss(smooth=smooth, squared=False, has_ignore_channel=has_ignore_channel)
+
+
 def _bce(logits: Tensor, target: Tensor, counted: Tensor | None) -> Tensor:
     """Binary cross-entropy, mean over the counted voxels of all regions and samples; 0 where none is counted."""
     if counted is None:

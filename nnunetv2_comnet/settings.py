@@ -83,6 +83,26 @@ class RefinerSettings(BaseModel):
         return self
 
 
+class SegResNetSettings(BaseModel):
+    """The `segresnet` part of the `comnet` section: the baseline's network, in the sizes of MONAI's BraTS bundle.
+
+    How it is trained is shared with stage 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    init_filters: int = Field(16, ge=8, multiple_of=8, description="Channels of SegResNet's first level.")
+    blocks_down: tuple[int, int, int, int] = Field((1, 2, 2, 4), description="Residual blocks per encoder level.")
+    blocks_up: tuple[int, int, int] = Field((1, 1, 1), description="Residual blocks per decoder level.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after the first convolution.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SegResNetSettings":
+        if min(*self.blocks_down, *self.blocks_up) < 1:
+            raise ValueError(f"blocks_down {self.blocks_down}, blocks_up {self.blocks_up}: each must be 1 or more")
+        return self
+
+
 class Settings(BaseModel):
     """The `comnet` section of a plans file. Unknown keys and values out of range are refused."""
 
@@ -129,6 +149,9 @@ class Settings(BaseModel):
     blur_sigma: Range = Field((0.5, 1.0), description="Range of its sigma, voxels.")
 
     refiner: RefinerSettings = Field(default_factory=lambda: RefinerSettings.model_validate({}), description="Stage 2.")
+    segresnet: SegResNetSettings = Field(
+        default_factory=lambda: SegResNetSettings.model_validate({}), description="The baseline's network."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -194,25 +217,26 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "autoencoder_channels": 16,
             "average_decay": 0.98,
         },
+        "segresnet": {"init_filters": 8, "dropout": 0.0},
     },
 }
 
-REFINER_PREFIX = "refiner_"
+REFINER_PREFIX, SEGRESNET_PREFIX = "refiner_", "segresnet_"
 
 
 def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
-    """The settings of a preset with some values replaced, those of the refiner by the prefix `refiner_`.
+    """The settings of a preset with some values replaced, those of a part by its prefix: `refiner_`, `segresnet_`.
 
     Raises `ConfigurationError` in one line.
     """
     if preset not in PRESETS:
         raise ConfigurationError(f"unknown preset '{preset}'; there are: {', '.join(PRESETS)}")
-    refiner = dict(PRESETS[preset].get("refiner", {}))
-    refiner |= {
-        name.removeprefix(REFINER_PREFIX): value for name, value in overrides.items() if name.startswith(REFINER_PREFIX)
-    }
-    own = {name: value for name, value in overrides.items() if not name.startswith(REFINER_PREFIX)}
-    return parse_settings({"preset": preset, **PRESETS[preset], **own, "refiner": refiner}, "settings")
+    section = {"preset": preset, **PRESETS[preset]}
+    for part, prefix in (("refiner", REFINER_PREFIX), ("segresnet", SEGRESNET_PREFIX)):
+        given = {name.removeprefix(prefix): value for name, value in overrides.items() if name.startswith(prefix)}
+        section[part] = {**section.get(part, {}), **given}
+    own = {k: v for k, v in overrides.items() if not k.startswith((REFINER_PREFIX, SEGRESNET_PREFIX))}
+    return parse_settings({**section, **own}, "settings")
 
 
 def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:

@@ -9,7 +9,10 @@ import pytest
 
 from nnunetv2_comnet.doctor import extension_folder, trainer_names
 
-COMMANDS = ("convert", "plan", "calibrate", "predict", "phantom", "env", "doctor")
+COMMANDS = (
+    "convert", "plan", "calibrate", "predict", "evaluate", "compare", "cv-report", "fit-postprocessing", "report",
+    "phantom", "env", "doctor",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss, deep_supervision_weights, dsc_plus_plus
+from nnunetv2_comnet.losses import (
+    DeepSupervisionLoss,
+    DSCPlusPlusBCELoss,
+    deep_supervision_weights,
+    dice_bce_loss,
+    dsc_plus_plus,
+)
 
 LN2 = 0.6931471805599453
 SURE = 40.0  # a logit whose sigmoid is 1 (or, negated, 0) in float32, or as good as
@@ -34,6 +40,7 @@ def test_the_loss_by_hand() -> None:
     logits, target = _logits(0.5, 0.5), _row(1, 0)
     assert DSCPlusPlusBCELoss()(logits, target).item() == pytest.approx(1 / 3 + LN2, abs=1e-5)
     assert DSCPlusPlusBCELoss(squared=False)(logits, target).item() == pytest.approx(1 / 2 + LN2, abs=1e-5)
+    assert dice_bce_loss()(logits, target).item() == pytest.approx(1 / 2 + LN2, abs=1e-5)  # the baseline's
     weighted = DSCPlusPlusBCELoss(weight_dice=2, weight_bce=3)(logits, target)
     assert weighted.item() == pytest.approx(2 / 3 + 3 * LN2, abs=1e-5)
     # BCE of p = 0.8 where y = 1 and p = 0.6 where y = 0.

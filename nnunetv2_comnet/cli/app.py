@@ -6,7 +6,20 @@ import sys
 import typer
 
 from nnunetv2_comnet import __version__
-from nnunetv2_comnet.cli import calibrate, convert, doctor, env, phantom, plan, predict
+from nnunetv2_comnet.cli import (
+    calibrate,
+    compare,
+    convert,
+    cv_report,
+    doctor,
+    env,
+    evaluate,
+    fit_postprocessing,
+    phantom,
+    plan,
+    predict,
+    report,
+)
 from nnunetv2_comnet.errors import ComnetError
 
 app = typer.Typer(
@@ -22,6 +35,11 @@ app.command("convert")(convert.command)
 app.command("plan")(plan.command)
 app.command("calibrate")(calibrate.command)
 app.command("predict", cls=predict.WithStockFolds)(predict.command)
+app.command("evaluate")(evaluate.command)
+app.command("compare", cls=compare.WithLists)(compare.command)
+app.command("cv-report", cls=cv_report.WithLists)(cv_report.command)
+app.command("fit-postprocessing", cls=fit_postprocessing.WithLists)(fit_postprocessing.command)
+app.command("report", cls=report.WithLists)(report.command)
 app.command("phantom")(phantom.command)
 app.command("env")(env.command)
 app.command("doctor")(doctor.command)

@@ -2,10 +2,33 @@
 
 import os
 from pathlib import Path
+from typing import Any, ClassVar
 
 import typer
+from typer.core import TyperCommand
 
 from nnunetv2_comnet.errors import ConfigurationError
+
+
+class ListOptions(TyperCommand):
+    """Takes `-f 0 1 2` as nnU-Net's commands do, for each of `flags`; the parser itself knows only `-f 0 -f 1 -f 2`."""
+
+    flags: ClassVar[tuple[str, ...]] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        current: str | None = None
+        for word in args:
+            if word.startswith("-"):
+                current = word if word in self.flags else None
+            elif current is not None and words[-1] != current and self.belongs_to_list(word):
+                words.append(current)
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+    def belongs_to_list(self, word: str) -> bool:
+        """Whether a word after a flag's first value is one more; a command whose arguments look otherwise says so."""
+        return True
 
 
 def dataset_id(value: int) -> int:

@@ -2,27 +2,22 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
-from typer.core import TyperCommand
+
+from nnunetv2_comnet.cli.common import ListOptions
 
 METRICS = "--metrics"
 
 
-class WithLists(TyperCommand):
-    """Takes `--metrics a b`, where the parser itself knows only `--metrics a --metrics b`; a NAME=DIR ends the list."""
+class WithLists(ListOptions):
+    """Takes `--metrics a b`; a NAME=DIR ends the list."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        listing = False
-        for word in args:
-            if word.startswith("-"):
-                listing = word == METRICS
-            elif listing and "=" not in word and words[-1] != METRICS:
-                words.append(METRICS)
-            words.append(word)
-        return super().parse_args(ctx, words)
+    flags: ClassVar = (METRICS,)
+
+    def belongs_to_list(self, word: str) -> bool:
+        return "=" not in word
 
 
 def command(

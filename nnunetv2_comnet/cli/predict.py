@@ -2,12 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
-from typer.core import TyperCommand
 
-from nnunetv2_comnet.cli.common import require_variables
+from nnunetv2_comnet.cli.common import ListOptions, require_variables
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -19,19 +18,10 @@ DECISION = "From probabilities to labels"
 WRITTEN = "What is written beside the masks"
 
 
-class WithStockFolds(TyperCommand):
-    """Takes `-f 0 1 2` as nnU-Net's commands do; the parser itself knows only `-f 0 -f 1 -f 2`."""
+class WithStockFolds(ListOptions):
+    """Takes `-f 0 1 2`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        in_folds = False
-        for word in args:
-            is_flag = word.startswith("-")
-            if in_folds and not is_flag and words[-1] != FOLDS:
-                words.append(FOLDS)
-            words.append(word)
-            in_folds = word == FOLDS or (in_folds and not is_flag)
-        return super().parse_args(ctx, words)
+    flags: ClassVar = (FOLDS,)
 
 
 def command(
@@ -88,7 +78,10 @@ def command(
         None, rich_help_panel=DECISION, metavar="JSON", help='Thresholds other than 0.5, e.g. {"enhancing tumor": 0.4}.'
     ),
     postprocessing: Path | None = typer.Option(
-        None, rich_help_panel=DECISION, metavar="PKL", help="nnU-Net's postprocessing.pkl (trusted: it can run code)."
+        None,
+        rich_help_panel=DECISION,
+        metavar="FILE",
+        help="comnet_postprocessing.json, or nnU-Net's postprocessing.pkl (trusted: it can run code).",
     ),
     save_probabilities: bool = typer.Option(
         False, "--save_probabilities", rich_help_panel=WRITTEN, help="npz and pkl, for nnUNetv2_ensemble."

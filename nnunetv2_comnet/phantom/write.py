@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json, write_json, written_whole
+from nnunetv2_comnet.files import GENERATED_MARKER, read_json, write_json, written_whole
 from nnunetv2_comnet.phantom.layouts import PhantomLayout, layout_by_name
 from nnunetv2_comnet.phantom.metadata import draw_row, write_table
 from nnunetv2_comnet.phantom.patient import COARSEST_MM, FINEST_MM, generate
 from nnunetv2_comnet.regions import ET, LabelScheme
 
-MARKER = "phantom.json"  # says that a folder holds generated patients, and of which settings
+MARKER = GENERATED_MARKER  # says that a folder holds generated patients, and of which settings
 _SHARE_MANUAL = 0.55  # of UTSW's 625 patients, 362 masks were corrected by hand
 
 

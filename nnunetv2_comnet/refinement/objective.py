@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.losses import DSCPlusPlusBCELoss
+from nnunetv2_comnet.losses import dice_bce_loss
 from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.refiner import Condition, Refiner, coarse_probabilities
 from nnunetv2_comnet.refinement.residual_vae import active_tokens, reconstruction_loss
@@ -46,7 +46,7 @@ class RefinerObjective(nn.Module):
 
     def __init__(self, *, smooth: float, has_ignore_channel: bool) -> None:
         super().__init__()
-        self.segmentation_loss = DSCPlusPlusBCELoss(smooth=smooth, squared=False, has_ignore_channel=has_ignore_channel)
+        self.segmentation_loss = dice_bce_loss(smooth=smooth, has_ignore_channel=has_ignore_channel)
 
     def forward(
         self, refiner: Refiner, image: Tensor, logits: Tensor, target: Tensor, drawn: Draw, *, learn_codes: bool

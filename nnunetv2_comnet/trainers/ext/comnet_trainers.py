@@ -10,6 +10,7 @@ from nnunetv2_comnet.trainers.corrdiff import (
     nnUNetTrainerCoMNeTDeterministic,
 )
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
+from nnunetv2_comnet.trainers.segresnet import nnUNetTrainerSegResNet
 
 __all__ = [
     "nnUNetTrainerCoMNeT",
@@ -17,4 +18,5 @@ __all__ = [
     "nnUNetTrainerCoMNeTCorrDiffInFold",
     "nnUNetTrainerCoMNeTCorrDiffNoise",
     "nnUNetTrainerCoMNeTDeterministic",
+    "nnUNetTrainerSegResNet",
 ]

@@ -1,0 +1,58 @@
+"""The baseline's network: MONAI's, in the sizes of its BraTS bundle."""
+
+import pytest
+import torch
+
+from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.networks.segresnet import SegResNetConfig, segresnet
+
+
+def block(channels: int) -> int:
+    """Parameters of a residual block: two 3x3x3 convolutions without bias, two group norms."""
+    return 2 * 27 * channels**2 + 2 * 2 * channels
+
+
+def test_the_default_has_the_parameters_of_monais_brats_bundle() -> None:
+    expected = (
+        27 * 4 * 16  # stem
+        + block(16)
+        + 27 * 16 * 32 + 2 * block(32)
+        + 27 * 32 * 64 + 2 * block(64)
+        + 27 * 64 * 128 + 4 * block(128)
+        + 128 * 64 + block(64) + 64 * 32 + block(32) + 32 * 16 + block(16)  # 1x1x1, linear upsampling, one block
+        + 2 * 16 + 16 * 3 + 3  # norm, head
+    )  # fmt: skip
+    network = segresnet(SegResNetConfig())
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected == 4_702_227
+
+
+def test_shapes_and_dropout() -> None:
+    network = segresnet(SegResNetConfig(init_filters=8, blocks_down=(1, 1, 1, 1), dropout=0.5))
+    image = torch.randn(2, 4, 16, 24, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        training = [network.train()(image) for _ in range(2)]
+        predicting = [network.eval()(image) for _ in range(2)]
+    assert training[0].shape == (2, 3, 16, 24, 32)
+    assert not torch.equal(*training)  # dropout draws anew
+    assert torch.equal(*predicting)
+
+
+def test_it_compiles_as_one_graph() -> None:
+    network = segresnet(SegResNetConfig(init_filters=8, blocks_down=(1, 1, 1, 1), dropout=0.0)).eval()
+    image = torch.randn(1, 4, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # nnU-Net compiles the network on a GPU; fullgraph raises at any break
+        assert torch.allclose(torch.compile(network, fullgraph=True, backend="eager")(image), network(image), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"init_filters": 12}, "init_filters must be a multiple of 8"),
+        ({"blocks_down": (1, 2, 2)}, "four numbers of blocks down"),
+        ({"blocks_up": (1, 0, 1)}, "each 1 or more"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+    ],
+)
+def test_sizes_that_cannot_be_built_are_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        SegResNetConfig(**wrong)

@@ -1,0 +1,184 @@
+"""The baseline's trainer: its loss, that all else is nnUNetTrainerCoMNeT's, resume, stock prediction, refusals."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunetv2_comnet.plans import PLANS_NAME
+from nnunetv2_comnet.settings import make_settings
+from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
+from nnunetv2_comnet.trainers.segresnet import nnUNetTrainerSegResNet
+
+SHORT = {
+    "base_channels": 4,
+    "patch_size": (32, 32, 32),
+    "steps_per_epoch": 2,
+    "effective_batch_size": 2,
+    "max_epochs": 3,
+    "save_every": 1,
+    "segresnet_init_filters": 8,
+    "segresnet_blocks_down": (1, 1, 1, 1),
+    "segresnet_dropout": 0.2,
+}
+
+
+class KilledInEpochOne(nnUNetTrainerSegResNet):
+    """Dies in the middle of its second epoch."""
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return super().train_step(batch)
+
+
+def plans_of(blobs: Path, **overrides: Any) -> dict[str, Any]:
+    plans: dict[str, Any] = json.loads((blobs / f"{PLANS_NAME}.json").read_text())
+    settings = make_settings("demo", **{**SHORT, **overrides})
+    plans["comnet"] = settings.model_dump(mode="json")
+    plans["configurations"]["3d_fullres"] |= {
+        "architecture": settings.architecture(),
+        "patch_size": list(settings.patch_size),
+        "batch_size": settings.batch_size,
+    }
+    plans["continue_training"] = False
+    return plans
+
+
+def make(blobs: Path, results: Path, kind: type = nnUNetTrainerSegResNet, plans: Any = None, **overrides: Any) -> Any:
+    """A trainer of fold 0 that writes under `results`, one folder for every class."""
+    os.environ["nnUNet_results"] = str(results)
+    dataset_json = json.loads((blobs / "dataset.json").read_text())
+    trainer = kind(plans or plans_of(blobs, **overrides), "3d_fullres", 0, dataset_json, torch.device("cpu"))
+    trainer.output_folder_base, trainer.output_folder = str(results), str(results / "fold_0")
+    os.makedirs(trainer.output_folder, exist_ok=True)
+    return trainer
+
+
+def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def test_the_loss_is_standard_dice_and_cross_entropy(blobs: Path, tmp_path: Path) -> None:
+    trainer = make(blobs, tmp_path)
+    trainer.initialize()
+    batch = next(trainer.get_dataloaders()[0])
+    logits, y = trainer.network(batch["data"]), batch["target"].float()
+    # The formula as the method states it, eps 1e-5, without a word of our code.
+    p = torch.sigmoid(logits)
+    dice = [
+        (2 * (p[0, r] * y[0, r]).sum() + 1e-5) / (p[0, r].sum() + y[0, r].sum() + 1e-5) for r in range(logits.shape[1])
+    ]
+    bce = -(y * F.logsigmoid(logits) + (1 - y) * F.logsigmoid(-logits)).mean()
+    expected = 1 - sum(dice) / 3 + bce
+    torch.testing.assert_close(trainer.loss(logits, batch["target"]), expected, atol=1e-5, rtol=0)
+    assert y.sum() > 0
+
+
+def test_all_but_network_and_loss_is_stage_1s(blobs: Path, tmp_path: Path) -> None:
+    ours, theirs = (
+        make(blobs, tmp_path / kind.__name__, kind) for kind in (nnUNetTrainerSegResNet, nnUNetTrainerCoMNeT)
+    )
+    for trainer in (ours, theirs):
+        trainer.initialize()
+    assert type(ours.optimizer) is type(theirs.optimizer)
+    assert type(ours.lr_scheduler) is type(theirs.lr_scheduler)
+    for trainer in (ours, theirs):
+        assert trainer.optimizer.param_groups[0]["weight_decay"] == 1e-5
+    rates = []
+    for trainer in (ours, theirs):
+        rates.append([])
+        for epoch in range(3):
+            trainer.lr_scheduler.step(epoch)
+            rates[-1].append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[1]
+    # The demo's peak, reached in its one warm-up epoch; then half a cosine over the two epochs that are left.
+    assert rates[0] == pytest.approx([3e-3, 3e-3, 1.5e-3])
+    for name in ("num_epochs", "accumulation", "batch_size", "num_iterations_per_epoch", "precision", "seed"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    loaders = [trainer.get_dataloaders() for trainer in (ours, theirs)]
+    for which in range(2):  # training, augmented; validation, plain
+        for _ in range(3):
+            a, b = (next(pair[which]) for pair in loaders)
+            assert a["keys"] == b["keys"]
+            assert torch.equal(a["data"], b["data"])
+            assert torch.equal(a["target"], b["target"][0])  # the finest of five
+
+
+def test_a_killed_training_resumes_bit_for_bit_and_stock_prediction_finds_it(blobs: Path, tmp_path: Path) -> None:
+    whole = make(blobs, tmp_path / "whole")
+    whole.run_training()
+    with pytest.raises(KeyboardInterrupt):
+        make(blobs, tmp_path / "killed", KilledInEpochOne).run_training()
+    resumed = make(blobs, tmp_path / "killed")
+    resumed.load_checkpoint(str(tmp_path / "killed" / "fold_0" / "checkpoint_latest.pth"))
+    assert resumed.current_epoch == 1
+    resumed.run_training()
+    for name, value in weights_of(whole).items():
+        assert torch.equal(value, weights_of(resumed)[name]), name
+
+    # What stock nnU-Net makes of the folder: it finds the class through nnUNet_extTrainer and builds the network.
+    saved = json.loads((tmp_path / "whole" / "plans.json").read_text())
+    assert saved["comnet"]["segresnet"] == {
+        "init_filters": 8,
+        "blocks_down": [1, 1, 1, 1],
+        "blocks_up": [1, 1, 1],
+        "dropout": 0.2,
+    }
+    predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
+    predictor.initialize_from_trained_model_folder(str(tmp_path / "whole"), (0,), "checkpoint_final.pth")
+    predictor.network.load_state_dict(predictor.list_of_parameters[0])
+    image = torch.randn(1, 4, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(predictor.network.eval()(image), whole.network.eval()(image))
+
+
+def test_plans_from_before_the_baseline_train_it_in_the_bundles_size(blobs: Path, tmp_path: Path) -> None:
+    plans = plans_of(blobs)
+    del plans["comnet"]["segresnet"]
+    trainer = make(blobs, tmp_path, plans=plans)
+    trainer.initialize()
+    assert sum(parameter.numel() for parameter in trainer.network.parameters()) == 4_702_227
+    assert trainer.plans_manager.plans["comnet"]["segresnet"]["init_filters"] == 16  # saved with the model
+
+
+def test_weights_of_another_network_are_refused_in_one_line(blobs: Path, tmp_path: Path) -> None:
+    mednext, ours = make(blobs, tmp_path / "a", nnUNetTrainerCoMNeT), make(blobs, tmp_path / "b")
+    for trainer in (mednext, ours):
+        trainer.initialize()
+    with pytest.raises(SystemExit, match="the checkpoint is another network's"):
+        ours.network.load_state_dict(mednext.network.state_dict())
+    mednext.save_checkpoint(str(tmp_path / "other.pth"))
+    with pytest.raises(SystemExit) as caught:
+        make(blobs, tmp_path / "c").load_checkpoint(str(tmp_path / "other.pth"))
+    assert "does not fit this trainer and its plans" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_patch_that_does_not_halve_three_times_is_refused(blobs: Path, tmp_path: Path) -> None:
+    plans = plans_of(blobs)
+    plans["configurations"]["3d_fullres"]["patch_size"] = [32, 36, 32]
+    trainer = make(blobs, tmp_path, plans=plans)
+    with pytest.raises(SystemExit, match=r"patch \[32, 36, 32\]: SegResNet needs sides that divide by 8"):
+        trainer.initialize()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"segresnet_init_filters": 12}, "segresnet.init_filters = 12"),
+        ({"segresnet_blocks_up": (1, 0, 1)}, "each must be 1 or more"),
+        ({"segresnet_filters": 8}, "segresnet.filters"),
+    ],
+)
+def test_sizes_are_checked_when_planned(wrong: dict, said: str) -> None:
+    from nnunetv2_comnet.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError) as caught:
+        make_settings("paper", **wrong)
+    assert said in str(caught.value)

@@ -4,6 +4,8 @@ import argparse
 import functools
 import multiprocessing
 import shutil
+import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -25,6 +27,7 @@ def main() -> None:
         parser.error("--quick measures nothing that belongs into docs/")
     out = options.folder.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; the same command goes on"))  # what it took is counted
     set_environment(out)
     progress = Progress(out, QUICK if options.quick else FULL)
     run(progress)

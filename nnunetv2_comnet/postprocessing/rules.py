@@ -4,6 +4,7 @@ Each is a frozen set of parameters with a pure function behind it. Sizes are giv
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ Voxels = Annotated[int, Field(ge=1)]
 Mm3 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Rule(BaseModel):
+class Rule(BaseModel, ABC):
     """What all rules share. Unknown parameters and values out of range are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,13 +38,13 @@ class Rule(BaseModel):
         """Whether a size is given in mm3."""
         return any(name.endswith("_mm3") and value is not None for name, value in self)
 
+    @abstractmethod
     def applied(self, volume: Volume) -> Volume:
         """The volume with a new label map; itself where nothing changes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """The rule as one sentence without a stop."""
-        raise NotImplementedError
 
     def as_json(self) -> dict[str, Any]:
         """The parameters that are set, the rule's name first."""

@@ -13,11 +13,24 @@ import SimpleITK
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
-from study.settings import ENSEMBLE, FULL_STRENGTH, GATE, MAIN, QUICK, ROW_NAMES
+from study.settings import (
+    BEFORE,
+    ENSEMBLE,
+    FIRST,
+    FULL_STRENGTH,
+    GATE,
+    MAIN,
+    ONE,
+    ONE_CROSS,
+    QUICK,
+    ROW_NAMES,
+)
 
 ROOT = Path(__file__).parents[2]
 MODELS = Path("results", "Dataset501_UTSWGlioma")
 MEMBERS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}  # labels of the converted masks, in the model's order
+
+TRAININGS = 2 * len(QUICK.folds) + 3  # stage 1 and the default on every fold, three variants on the first
 
 pytestmark = pytest.mark.e2e
 
@@ -91,14 +104,16 @@ def test_the_page_has_every_row_and_says_what_the_intervals_support(folder: Path
     means = rows_of(page, "Dice")
     assert list(means) == list(ROW_NAMES.values())
     assert {len(cells) for cells in means.values()} == {5}
+    references = {ROW_NAMES[key] for key in (ENSEMBLE, FIRST, BEFORE)}
+    assert {name for name, cells in means.items() if cells[-1] == "reference"} == references
     for header in ("Difference of Dice", "HD95, mm", "Difference of HD95, mm"):
-        assert set(rows_of(page, header)) >= set(ROW_NAMES.values()) - {ROW_NAMES[ENSEMBLE]}
+        assert set(rows_of(page, header)) >= set(ROW_NAMES.values()) - references
     assert page.count("Refined by fold changed the") == page.count("Refined crosswise changed the") == 4
     assert report["hardware"]["cores"] == os.cpu_count()
     for said in ("95 % interval", "2 patients", report["hardware"]["processor"], "seed", "torch", "minutes"):
         assert said in page, said
     assert report["settings"]["max_epochs"] == 1
-    assert len(report["seconds_of_folds"]) == 5 * len(QUICK.folds)
+    assert len(report["seconds_of_folds"]) == TRAININGS
     assert (folder / "refinement_study.png").stat().st_size > 10_000
 
 
@@ -134,6 +149,19 @@ def test_a_refined_cell_and_its_difference_are_what_prediction_gives(folder: Pat
     assert (found["low"], found["high"]) == pytest.approx((min(changes), max(changes)), abs=1e-12)  # two patients
 
 
+def test_a_variant_is_compared_with_the_map_that_it_corrects(folder: Path, report: dict[str, Any]) -> None:
+    for key, reference, fold in ((ONE, FIRST, 0), (ONE_CROSS, BEFORE, QUICK.folds[-1])):
+        alone = [patient["rows"][reference]["WT"]["dice"] for patient in report["patients"]]
+        refined = [patient["rows"][key]["WT"]["dice"] for patient in report["patients"]]
+        found = report["rows"][key]["difference"]["dice"]["WT"]["mean"]
+        assert found == pytest.approx(np.mean(refined) - np.mean(alone), abs=1e-12)
+        model = folder / MODELS / "nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres"
+        case = report["patients"][0]["case"]
+        images = [folder / "raw" / "Dataset502_HeldOut" / "imagesTr" / f"{case}_{i:04d}.nii.gz" for i in range(4)]
+        mask = CoMNeTPredictor(model, [fold], device="cpu").predict(images).probabilities[0] > 0.5
+        assert alone[0] == pytest.approx(plain_dice(truth_of(folder, case)["WT"], mask), abs=1e-9)
+
+
 def test_oracles_bound_what_a_refiner_can_do(report: dict[str, Any]) -> None:
     rows = report["rows"]
     for region in MEMBERS:
@@ -147,7 +175,7 @@ def test_oracles_bound_what_a_refiner_can_do(report: dict[str, Any]) -> None:
 
 def test_a_second_run_redoes_nothing(folder: Path) -> None:
     checkpoints = sorted(folder.glob("results/*/*/fold_*/checkpoint_final.pth"))
-    assert len(checkpoints) == 5 * len(QUICK.folds)
+    assert len(checkpoints) == TRAININGS
     files = [*checkpoints, *folder.glob("coarse/*.npz"), *folder.glob("scores/*.json")]
     before = {path: path.stat().st_mtime_ns for path in files}
     run_study(folder)

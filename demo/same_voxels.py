@@ -1,4 +1,4 @@
-"""Exits with an error unless two label maps hold the same voxels on the same grid: demo/run.sh's check of the zip."""
+"""Exits with an error unless two label maps hold the same voxels on the same grid."""
 
 import sys
 
@@ -9,5 +9,5 @@ first, second = (nibabel.load(path) for path in sys.argv[1:3])
 same = np.array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj)) and np.array_equal(
     first.affine, second.affine
 )
-print(f"{'the same prediction' if same else 'ANOTHER prediction'} from the installed zip: {sys.argv[1]}")
+print(f"{'the same voxels' if same else 'OTHER VOXELS'}: {sys.argv[1]} and {sys.argv[2]}")
 sys.exit(0 if same else 1)

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
-from typer.core import TyperCommand
 
-from nnunetv2_comnet.cli.common import dataset_id, require_variables
+from nnunetv2_comnet.cli.common import ListOptions, dataset_id, require_variables
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,22 +15,11 @@ if TYPE_CHECKING:
     from nnunetv2_comnet.postprocessing.fitting import Fit
     from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
-LISTS = ("-f", "--preset")
 
+class WithLists(ListOptions):
+    """Takes `-f 0 1 2` and `--preset NAME NAME`."""
 
-class WithLists(TyperCommand):
-    """Takes `-f 0 1 2` and `--preset NAME NAME` as nnU-Net's commands do; the parser knows `-f 0 -f 1`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        option = ""
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in LISTS else ""
-            elif option and words[-1] != option:
-                words.append(option)
-            words.append(word)
-        return super().parse_args(ctx, words)
+    flags: ClassVar = ("-f", "--preset")
 
 
 def command(

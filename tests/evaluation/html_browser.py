@@ -103,9 +103,15 @@ class Page:
         return np.array(values, np.uint8).reshape(rows, columns, 3)
 
     def collect(self) -> None:
-        """Adds to `requested` every address that the page asked for, to `said` what stands on the console."""
+        """Adds to `requested` every address that the page asked for, to `said` what stands on the console.
+
+        Not counted: `chrome:`, the pictures of the browser's own controls (the cross of a search field), which come
+        from inside the browser, at a moment of its choice, and not at all in some versions.
+        """
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
-                self.requested.append(message["params"]["request"]["url"])
+                address = message["params"]["request"]["url"]
+                if not address.startswith("chrome:"):
+                    self.requested.append(address)
         self.said += [entry["message"] for entry in self.driver.get_log("browser")]

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nnunetv2_comnet.networks import cpu
 from nnunetv2_comnet.networks.operations import channel_norm, depthwise_conv3d, depthwise_conv_transpose3d, pointwise
 
 GRN_EPS = 1e-6
+Modulation = tuple[Tensor, Tensor]  # scale and shift, (B, C) each
 
 
 def grn_response(x: Tensor, denominator: str = "mean") -> Tensor:
@@ -80,15 +82,51 @@ class MedNeXtBlock(nn.Module):
         return self._block(x)
 
     def _block(self, x: Tensor) -> Tensor:
-        return x + self._branch(x)
+        return self._branch(x, residual=x)
 
-    def _branch(self, x: Tensor) -> Tensor:
-        """The chain without the residual."""
+    def _branch(self, x: Tensor, residual: Tensor | None = None, modulation: Modulation | None = None) -> Tensor:
+        """The chain, plus a residual; a modulation makes x + x * scale + shift of the norm's output x."""
         x = self._spatial(x)  # (B, C, D', H', W')
+        if cpu.fits(x):
+            return self._branch_on_cpu(x, residual, modulation)
         x = torch.group_norm(x, x.shape[1], self.norm.weight, self.norm.bias, self.norm.eps)
+        if modulation is not None:
+            scale, shift = (value[:, :, None, None, None] for value in modulation)
+            x = torch.addcmul(x + shift, x, scale)
         if self.options.checkpointing == "expansion" and torch.is_grad_enabled():
-            return checkpoint(self._expand, x, use_reentrant=False, preserve_rng_state=False)
-        return self._expand(x)
+            x = checkpoint(self._expand, x, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x = self._expand(x)
+        return x if residual is None else residual + x
+
+    def _branch_on_cpu(self, x: Tensor, residual: Tensor | None, modulation: Modulation | None) -> Tensor:
+        """The same in one operation; modulating the norm's output is another weight and bias of the norm."""
+        norm_weight: Tensor = self.norm.weight
+        norm_bias: Tensor = self.norm.bias
+        if modulation is not None:
+            scale, shift = modulation
+            norm_weight, norm_bias = norm_weight * (1 + scale), norm_bias * (1 + scale) + shift
+        has_grn = self.options.grn
+        assert self.conv2.bias is not None
+        assert self.conv3.bias is not None
+        weights = cpu.BranchWeights(
+            norm_weight,
+            norm_bias,
+            self.conv2.weight.flatten(1),
+            self.conv2.bias,
+            self.conv3.weight.flatten(1),
+            self.conv3.bias,
+            self.grn_gamma.flatten() if has_grn else None,
+            self.grn_beta.flatten() if has_grn else None,
+        )
+        return cpu.branch(
+            x,
+            residual,
+            weights,
+            norm_eps=self.norm.eps,
+            form=cpu.GrnForm(GRN_EPS, self.options.grn_denominator == "sum"),
+            keep_expanded=self.options.checkpointing == "none" and torch.is_grad_enabled(),
+        )
 
     def _spatial(self, x: Tensor) -> Tensor:
         return depthwise_conv3d(x, self.conv1.weight, self.stride)
@@ -122,7 +160,7 @@ class MedNeXtDownBlock(MedNeXtBlock):
 
     def _block(self, x: Tensor) -> Tensor:
         residual = pointwise(x[:, :, ::2, ::2, ::2], self.res_conv.weight.flatten(1), self.res_conv.bias)
-        return self._branch(x) + residual
+        return self._branch(x, residual)
 
 
 class MedNeXtUpBlock(MedNeXtBlock):

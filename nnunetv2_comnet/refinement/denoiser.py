@@ -28,9 +28,8 @@ class TimedBlock(MedNeXtBlock):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, d, h, w), time embedding (B, _TIME_CHANNELS) -> (B, C, d, h, w)."""
-        scale, shift = self.modulation(time)[:, :, None, None, None].chunk(2, dim=1)
-        normed = torch.group_norm(self._spatial(x), x.shape[1], self.norm.weight, self.norm.bias, self.norm.eps)
-        return x + self._expand(torch.addcmul(normed + shift, normed, scale))
+        scale, shift = self.modulation(time).chunk(2, dim=1)
+        return self._branch(x, x, (scale, shift))
 
 
 class Denoiser(nn.Module):

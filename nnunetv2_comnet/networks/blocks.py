@@ -86,9 +86,9 @@ class MedNeXtBlock(nn.Module):
 
     def _branch(self, x: Tensor, residual: Tensor | None = None, modulation: Modulation | None = None) -> Tensor:
         """The chain, plus a residual; a modulation makes x + x * scale + shift of the norm's output x."""
-        x = self._spatial(x)  # (B, C, D', H', W')
         if cpu.fits(x):
             return self._branch_on_cpu(x, residual, modulation)
+        x = self._spatial(x)  # (B, C, D', H', W')
         x = torch.group_norm(x, x.shape[1], self.norm.weight, self.norm.bias, self.norm.eps)
         if modulation is not None:
             scale, shift = (value[:, :, None, None, None] for value in modulation)
@@ -120,12 +120,12 @@ class MedNeXtBlock(nn.Module):
             self.grn_beta.flatten() if has_grn else None,
         )
         return cpu.branch(
-            x,
+            self._spatial(x),
             residual,
             weights,
             norm_eps=self.norm.eps,
             form=cpu.GrnForm(GRN_EPS, self.options.grn_denominator == "sum"),
-            keep_expanded=self.options.checkpointing == "none" and torch.is_grad_enabled(),
+            recompute=(lambda: self._spatial(x)) if self.options.checkpointing == "expansion" else None,
         )
 
     def _spatial(self, x: Tensor) -> Tensor:

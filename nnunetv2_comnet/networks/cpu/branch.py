@@ -3,9 +3,12 @@
 The rows (V, C) of one sample are taken some thousand at a time. Forward: the statistics of the group norm; then norm,
 expansion and GELU, whose squares are summed on the way; then the compression, into which GRN is folded. Backward: the
 expanded rows are kept or computed again; all sums over voxels that the gradients of norm, GRN and weights need come out
-of the matrix products. The whole volume in its expanded width exists for one block at a time only.
+of the matrix products.
 """
 
+import contextlib
+import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -35,21 +38,54 @@ class GrnForm(NamedTuple):
     is_sum: bool = False
 
 
+class Hold(enum.Enum):
+    """How long a block's expanded rows stay in memory."""
+
+    NOTHING = enum.auto()
+    UNTIL_COMPRESSED = enum.auto()
+    FOR_GRADIENTS = enum.auto()
+
+
 def branch(
-    x: Tensor, residual: Tensor | None, weights: BranchWeights, *, norm_eps: float, form: GrnForm, keep_expanded: bool
+    x: Tensor,
+    residual: Tensor | None,
+    weights: BranchWeights,
+    *,
+    norm_eps: float,
+    form: GrnForm,
+    recompute: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """x: (B, C, D, H, W) float32 on the CPU; residual: (B, C_out, D, H, W), added; returns that shape, channels-last.
 
-    keep_expanded: keep the expanded rows for the backward pass (more memory) or compute them a second time.
+    recompute: gives x once more. With it the backward pass keeps neither x nor the expanded rows, which are never held
+    whole: computed once more in the forward pass and twice in the backward pass. Without it, both are kept.
     """
     batch, *sides = x.shape[0], *x.shape[2:]
-    shared = BranchWeights(*weights)
-    per_sample = shared._replace(
+    weights = weights._replace(
         norm_weight=weights.norm_weight.expand(batch, -1), norm_bias=weights.norm_bias.expand(batch, -1)
     )
     added = None if residual is None else rows(channels_last(residual))
-    result = _Branch.apply(rows(channels_last(x)), added, norm_eps, form, keep_expanded, *per_sample)
+    x = rows(channels_last(x))
+    keeping = contextlib.nullcontext() if recompute is None else _forgetting(x, recompute)
+    with keeping:
+        result = _Branch.apply(x, added, norm_eps, form, recompute is None, *weights)
     return volume(result, sides)
+
+
+def _forgetting(x: Tensor, recompute: Callable[[], Tensor]) -> torch.autograd.graph.saved_tensors_hooks:
+    """Of all that is saved meanwhile, x is computed again when it is needed."""
+
+    def pack(tensor: Tensor) -> Tensor | None:
+        return None if tensor.data_ptr() == x_at and tensor.shape == x_shape else tensor
+
+    def unpack(kept: Tensor | None) -> Tensor:
+        if kept is not None:
+            return kept
+        with torch.no_grad():
+            return rows(channels_last(recompute()))
+
+    x_at, x_shape = x.data_ptr(), x.shape  # not x itself: the hooks live as long as the graph
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 class _Branch(torch.autograd.Function):
@@ -63,10 +99,11 @@ class _Branch(torch.autograd.Function):
         result = torch.empty(*x.shape[:2], len(w.compress_weight))
         saved: list[Tensor] = []
         needs_gradient = any(ctx.needs_input_grad)
+        hold = (Hold.FOR_GRADIENTS if keep else Hold.NOTHING) if needs_gradient else Hold.UNTIL_COMPRESSED
         for sample in range(len(x)):
             one = _Sample(x[sample], _of_sample(w, sample), form)
             one.measure(norm_eps)
-            kept = one.forward(result[sample], None if residual is None else residual[sample], keep and needs_gradient)
+            kept = one.forward(result[sample], None if residual is None else residual[sample], hold)
             saved += [one.mean, one.inverse_deviation, one.norm, *kept]
         ctx.form, ctx.kept = form, (len(saved) // len(x) if needs_gradient else 0)
         if needs_gradient:
@@ -124,32 +161,34 @@ class _Sample:
         variance = (torch.stack(squares).double().sum(0) + between) / total
         self.mean, self.inverse_deviation = mean.float(), (variance + eps).rsqrt().float()
 
-    def forward(self, result: Tensor, residual: Tensor | None, keep: bool) -> list[Tensor]:
-        """Fills `result` (V, C_out); returns the expanded rows before GELU where they are to be kept."""
-        w = self.w
-        squares = torch.zeros(len(w.expand_weight), dtype=torch.float64)
-        kept, active = [], []
-        for part in self.parts:
-            if keep:
-                kept.append(F.linear(self._normalised(part), self.expand_weight, self.expand_bias))
+    def forward(self, result: Tensor, residual: Tensor | None, hold: Hold) -> list[Tensor]:
+        """Fills `result` (V, C_out); returns the expanded rows before GELU where they are held for the gradients."""
+        w, has_grn = self.w, self.w.grn_gamma is not None
+        squares = torch.zeros(len(w.expand_weight) if has_grn else 0, dtype=torch.float64)
+        kept: list[Tensor] = []
+        active: list[Tensor | None] = []
+        for part in self.parts if has_grn or hold != Hold.NOTHING else ():
+            if hold == Hold.FOR_GRADIENTS:
+                kept.append(self._expanded(part))
                 h = F.gelu(kept[-1])
             else:
-                h = linear_gelu(self._normalised(part), self.expand_weight, self.expand_bias)
-            if w.grn_gamma is not None:
+                h = self._active(part)
+            if has_grn:
                 squares += h.square().sum(0)
-            active.append(h)
-        self.norm = squares.sqrt().float() if w.grn_gamma is not None else squares[:0].float()
+            active.append(h if hold != Hold.NOTHING else None)
+        self.norm = squares.sqrt().float()
         weight, bias = w.compress_weight, w.compress_bias
-        if w.grn_gamma is not None and w.grn_beta is not None:
+        if w.grn_beta is not None:
             weight, bias = weight * self._scale(), torch.addmv(bias, weight, w.grn_beta)
-        at = 0
-        for i, h in enumerate(active):
-            active[i] = None  # type: ignore[call-overload]  # freed as soon as it is compressed
-            target = result[at : at + len(h)]
-            torch.addmm(bias, h, weight.t(), out=target)
-            if residual is not None:
-                target += residual[at : at + len(h)]
-            at += len(h)
+        targets = result.split(len(self.parts[0]))
+        residuals = [None] * len(targets) if residual is None else residual.split(len(self.parts[0]))
+        for i, (part, target, added) in enumerate(zip(self.parts, targets, residuals, strict=True)):
+            held = active[i] if active else None
+            torch.addmm(bias, self._active(part) if held is None else held, weight.t(), out=target)
+            if added is not None:
+                target += added
+            if active:
+                active[i] = None  # freed as soon as it is compressed
         return kept
 
     def backward(self, gradient: Tensor, x_gradient: Tensor, kept: list[Tensor]) -> BranchWeights:
@@ -161,17 +200,16 @@ class _Sample:
         """
         w, step = self.w, len(self.parts[0])
         gradients, x_gradients = gradient.split(step), x_gradient.split(step)
-        expanded = [kept[i] if kept else self._expanded(part) for i, part in enumerate(self.parts)]
         m = torch.zeros_like(w.compress_weight)
-        for u, dy in zip(expanded, gradients, strict=True):
-            m.addmm_(dy.t(), F.gelu(u))
+        for i, (part, dy) in enumerate(zip(self.parts, gradients, strict=True)):
+            m.addmm_(dy.t(), F.gelu(kept[i]) if kept else self._active(part))
         bias_gradient = gradient.sum(0)
         compress_gradient, gamma_gradient, beta_gradient, k = self._grn_backward(m, bias_gradient)
         weight = w.compress_weight if k is None else w.compress_weight * self._scale()
 
         p, expand_bias_gradient = torch.zeros_like(w.expand_weight), torch.zeros_like(w.expand_bias)
         for i, (part, dy, dx) in enumerate(zip(self.parts, gradients, x_gradients, strict=True)):
-            u, expanded[i] = expanded[i], None  # type: ignore[call-overload]  # freed as soon as it is used
+            u = kept[i] if kept else self._expanded(part)
             dh = torch.mm(dy, weight)
             if k is not None:
                 dh.addcmul_(F.gelu(u), k)
@@ -192,6 +230,9 @@ class _Sample:
 
     def _expanded(self, part: Tensor) -> Tensor:
         return F.linear(self._normalised(part), self.expand_weight, self.expand_bias)
+
+    def _active(self, part: Tensor) -> Tensor:
+        return linear_gelu(self._normalised(part), self.expand_weight, self.expand_bias)
 
     def _response(self) -> tuple[Tensor, Tensor]:
         """(E,): each channel's norm over the mean norm; and that mean, a number. "sum": over the channels as well."""

@@ -58,6 +58,7 @@ class MedNeXtBlock(nn.Module):
     """
 
     stride = 1
+    use_triton = False  # networks.triton.use_triton_kernels sets it
 
     def __init__(self, in_channels: int, out_channels: int, options: BlockOptions) -> None:
         super().__init__()
@@ -89,6 +90,15 @@ class MedNeXtBlock(nn.Module):
         if cpu.fits(x):
             return self._branch_on_cpu(x, residual, modulation)
         x = self._spatial(x)  # (B, C, D', H', W')
+        if self.use_triton and x.is_cuda and modulation is None:
+            from nnunetv2_comnet.networks import triton
+
+            if triton.suits_branch(x, self.conv3.out_channels):
+                return triton.fused_branch(
+                    x, self.norm, self.conv2, self.conv3, grn_gamma=getattr(self, "grn_gamma", None),
+                    grn_beta=getattr(self, "grn_beta", None), grn_denominator=self.options.grn_denominator,
+                    residual=residual,
+                )  # fmt: skip
         x = torch.group_norm(x, x.shape[1], self.norm.weight, self.norm.bias, self.norm.eps)
         if modulation is not None:
             scale, shift = (value[:, :, None, None, None] for value in modulation)
@@ -129,6 +139,10 @@ class MedNeXtBlock(nn.Module):
         )
 
     def _spatial(self, x: Tensor) -> Tensor:
+        if self.use_triton and self.stride == 1 and x.is_cuda:
+            from nnunetv2_comnet.networks import triton
+
+            return triton.depthwise_conv3d(x, self.conv1.weight)
         return depthwise_conv3d(x, self.conv1.weight, self.stride)
 
     def _expand(self, x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The CPU's channels-last forms against the formulas in float64, also where a volume is cut into many passes."""
 
+import sys
+
 import mednext_formulas as formulas
 import pytest
 import torch
@@ -11,6 +13,7 @@ from nnunetv2_comnet.networks.blocks import BlockOptions, MedNeXtBlock, MedNeXtD
 from nnunetv2_comnet.networks.cpu import layout
 from nnunetv2_comnet.networks.cpu.branch import linear_gelu
 
+cpu_branch = sys.modules[linear_gelu.__module__]  # the package's name `branch` is the function
 SIDES = [(8, 9, 10), (2, 4, 3), (1, 1, 1), (5, 1, 2)]
 KINDS = [
     pytest.param(MedNeXtBlock, 6, 6, formulas.block, id="block"),
@@ -72,6 +75,18 @@ def test_without_gradients_the_same_numbers() -> None:
         torch.testing.assert_close(block(x), block(x.requires_grad_()), atol=1e-5, rtol=1e-5)
     with torch.inference_mode():
         assert block(x).shape == x.shape
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_fast_form_is_taken_though_the_weights_could_be_trained(mode, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(cpu_branch, "linear_gelu", lambda *a: calls.append(1) or linear_gelu(*a))
+    block, x = block_of(MedNeXtBlock, 6, 6), torch.randn(1, 6, 4, 4, 4)
+    block(x)
+    assert calls == []  # the gradient needs what the fused form does not give
+    with mode():
+        block(x)
+    assert calls == [1]
 
 
 def test_a_mean_far_from_zero_does_not_spoil_the_norm() -> None:

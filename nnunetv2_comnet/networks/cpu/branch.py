@@ -66,9 +66,12 @@ def branch(
     )
     added = None if residual is None else rows(channels_last(residual))
     x = rows(channels_last(x))
+    # Asked here: within the function gradients are always off, and its inputs' flags tell nothing of the mode.
+    needs_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, added, *weights))
+    hold = (Hold.FOR_GRADIENTS if recompute is None else Hold.NOTHING) if needs_gradient else Hold.UNTIL_COMPRESSED
     keeping = contextlib.nullcontext() if recompute is None else _forgetting(x, recompute)
     with keeping:
-        result = _Branch.apply(x, added, norm_eps, form, recompute is None, *weights)
+        result = _Branch.apply(x, added, norm_eps, form, hold, *weights)
     return volume(result, sides)
 
 
@@ -93,13 +96,12 @@ class _Branch(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, residual: Tensor | None, norm_eps: float, form: GrnForm, keep: bool, *weights: Tensor
+        ctx: Any, x: Tensor, residual: Tensor | None, norm_eps: float, form: GrnForm, hold: Hold, *weights: Tensor
     ) -> Tensor:
         w = BranchWeights(*weights)
         result = torch.empty(*x.shape[:2], len(w.compress_weight))
         saved: list[Tensor] = []
-        needs_gradient = any(ctx.needs_input_grad)
-        hold = (Hold.FOR_GRADIENTS if keep else Hold.NOTHING) if needs_gradient else Hold.UNTIL_COMPRESSED
+        needs_gradient = hold != Hold.UNTIL_COMPRESSED
         for sample in range(len(x)):
             one = _Sample(x[sample], _of_sample(w, sample), form)
             one.measure(norm_eps)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Of the widest tensor of a pass, per thread: 4 MB, which stay in the last cache; fewer make the threads wait for each
-# other more often than they compute. Measured flat from a quarter of this to twice this.
-FLOATS_PER_THREAD = 2**20
+# Of the widest tensor of a pass, per thread: 2 MB, which stay in the last cache; fewer make the threads wait for each
+# other more often than they compute. Measured flat from a half of this to four times this.
+FLOATS_PER_THREAD = 2**19
 LEAST_ROWS = 256
 
 

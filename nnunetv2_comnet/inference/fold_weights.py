@@ -1,6 +1,7 @@
 """The folds' weights, read from their checkpoints one at a time: memory does not grow with the number of folds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import overload
 
@@ -42,6 +43,27 @@ class FoldWeights(Sequence[Weights]):
     def below(self, prefix: str) -> "FoldWeights":
         """The same checkpoints, seen from one part of the network."""
         return FoldWeights(self.checkpoints, self.prefix + prefix)
+
+
+def read_ahead(folds: FoldWeights) -> Iterator[Weights]:
+    """The folds' weights in turn; while the caller works with one, a thread reads the next from disk, no further.
+
+    Raises `ConfigurationError` when the turn comes to a checkpoint that cannot be read.
+    """
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(_read, folds, 0)
+        for index in range(len(folds)):
+            read = [coming.result()]
+            if index + 1 < len(folds):
+                coming = reader.submit(_read, folds, index + 1)
+            else:
+                del coming
+            yield read.pop()  # no name is left for it here: the caller alone decides how long it lives
+
+
+def _read(folds: FoldWeights, index: int) -> Weights:
+    """One fold's weights in memory of their own, so that nothing is left to be read from disk."""
+    return {name: value.clone() for name, value in folds[index].items()}
 
 
 def _network_weights(path: Path) -> Weights:

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from nnunetv2_comnet.inference.decision import region_volumes_mm3
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.outputs import MAPS, Outputs, require_possible_maps
 from nnunetv2_comnet.inference.postprocessing import Rules, load_postprocessing
-from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.inference.predictor import CoMNeTPredictor, Computed, Prepared
 from nnunetv2_comnet.inference.records import Records, by_short_name, describe_run
+from nnunetv2_comnet.inference.stages import Outcome, in_stages
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ class FolderRun:
 
     source, target: folders of images and of results, not the same. maps: some of outputs.MAPS. stock_probabilities:
     nnU-Net's npz and pkl. go_on: leave cases alone that are whole. part of parts: as nnU-Net's -part_id and -num_parts.
-    postprocessing: nnU-Net's postprocessing.pkl, or comnet_postprocessing.json.
+    postprocessing: nnU-Net's postprocessing.pkl, or comnet_postprocessing.json. overlap: read the next patient and
+    write the last one while the network works; None: where that is not on the CPU itself. The files are the same.
     """
 
     source: Path
@@ -41,6 +42,7 @@ class FolderRun:
     parts: int = 1
     postprocessing: Path | None = None
     show_progress: bool = True
+    overlap: bool | None = None
 
     def __post_init__(self) -> None:
         if self.source.resolve() == self.target.resolve():
@@ -82,12 +84,15 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     else:
         records.keep_volumes(_cases_in(outputs) - {case.name for case in cases})
     _prepare(predictor, outputs, records, kept)
-    predicted = []
     left = [case for case in cases if case.name not in kept]
+    work = _Work(predictor, outputs, rules)
+    overlap = predictor.overlaps if run.overlap is None else run.overlap
+    outcomes = in_stages(left, work.prepare, work.compute, work.finish, overlap=overlap)
     quiet = not run.show_progress or not sys.stderr.isatty()
-    for case in tqdm(left, unit="patient", disable=quiet):
-        if _predict_case(predictor, case, outputs, rules, records):
-            predicted.append(case.name)
+    predicted = []
+    for outcome in tqdm(outcomes, total=len(left), unit="patient", disable=quiet):
+        if _record(outcome, outputs, records):
+            predicted.append(outcome.item.name)
     return FolderResult(tuple(predicted), tuple(kept), dict(records.failures), records.path("failures.json"))
 
 
@@ -107,28 +112,43 @@ def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kep
     records.write()
 
 
-def _predict_case(
-    predictor: CoMNeTPredictor, case: Case, outputs: Outputs, rules: Rules | None, records: Records
-) -> bool:
-    """True if the case's files are written; else its reason is recorded and nothing is left of it."""
-    start = time.monotonic()
-    outputs.forget(case.name)
-    try:
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each case, in the three stages of prediction."""
+
+    predictor: CoMNeTPredictor
+    outputs: Outputs
+    rules: Rules | None
+
+    def prepare(self, case: Case, _: None) -> Prepared:
+        self.outputs.forget(case.name)
         if case.problem is not None:
             raise DataError(case.problem)
-        prediction = predictor.predict(case.images)
-        if rules is not None:
-            prediction = dataclasses.replace(prediction, label_map=rules(prediction))
-        outputs.write(case.name, prediction)
-    except Exception as error:  # whatever one patient's files provoke, the others are predicted
-        outputs.forget(case.name)
-        log.debug("%s", case.name, exc_info=True)
-        records.failed(case.name, time.monotonic() - start, one_line(error))
-        records.write()
-        return False
-    records.done(case.name, time.monotonic() - start, by_short_name(prediction.volumes_mm3))
+        return self.predictor.prepare(case.images)
+
+    def compute(self, case: Case, patient: Prepared) -> Computed:
+        return self.predictor.compute(patient, self.outputs.maps)
+
+    def finish(self, case: Case, computed: Computed) -> dict[str, float]:
+        """Writes the case's files; returns its regions' volumes in mm3."""
+        prediction = self.predictor.finish(computed)
+        if self.rules is not None:
+            prediction = dataclasses.replace(prediction, label_map=self.rules(prediction))
+        self.outputs.write(case.name, prediction)
+        return by_short_name(prediction.volumes_mm3)
+
+
+def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:
+    """True if the case's files are written; else its reason is recorded and nothing is left of it."""
+    case = outcome.item.name
+    if outcome.error is None:
+        records.done(case, outcome.seconds, outcome.result)
+    else:
+        outputs.forget(case)
+        log.debug("%s", case, exc_info=outcome.error)
+        records.failed(case, outcome.seconds, one_line(outcome.error))
     records.write()
-    return True
+    return outcome.error is None
 
 
 def _volumes_of_file(predictor: CoMNeTPredictor, path: Path) -> dict[str, float]:

@@ -3,8 +3,11 @@
 import contextlib
 import io
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any, TextIO
 
 from nnunetv2_comnet.errors import ComnetError
 
@@ -13,15 +16,64 @@ log = logging.getLogger(__name__)
 LONGEST = 300  # characters of somebody else's message that fit a line of ours
 
 
+class _OutputPerThread:
+    """Stands for standard output while any thread listens: a thread that does is heard by itself alone."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._listeners = 0
+        self._real: TextIO = sys.stdout
+        self._filters = contextlib.ExitStack()
+
+    @property
+    def _heard(self) -> list[io.StringIO]:
+        if not hasattr(self._local, "heard"):
+            self._local.heard = []
+        heard: list[io.StringIO] = self._local.heard
+        return heard
+
+    def write(self, text: str) -> int:
+        return (self._heard[-1] if self._heard else self._real).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def listen(self) -> io.StringIO:
+        """Starts to keep what this thread says."""
+        with self._lock:
+            if not self._listeners:
+                self._real, sys.stdout = sys.stdout, self
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._listeners += 1
+        self._heard.append(io.StringIO())
+        return self._heard[-1]
+
+    def leave(self) -> None:
+        """Ends what the last `listen` of this thread began; the last of all threads puts standard output back."""
+        self._heard.pop()
+        with self._lock:
+            self._listeners -= 1
+            if not self._listeners:
+                sys.stdout = self._real
+                self._filters.close()
+
+
+_output = _OutputPerThread()
+
+
 @contextlib.contextmanager
 def nnunet_messages_to_log() -> Iterator[io.StringIO]:
-    """Keeps standard output clean; what was said is yielded as it grows, and logged at debug level in the end."""
-    said = io.StringIO()
+    """Keeps standard output clean of what this thread says, and yields it as it grows; debug level has it in the end.
+
+    Threads may do so at the same time. Warnings are silent in all of them meanwhile.
+    """
+    said = _output.listen()
     try:
-        with contextlib.redirect_stdout(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield said
+        yield said
     finally:
+        _output.leave()
         if said.getvalue().strip():
             log.debug("%s", said.getvalue().rstrip())
 

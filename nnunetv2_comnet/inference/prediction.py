@@ -23,6 +23,7 @@ class Prediction:
     disagreement: as probabilities, standard deviation over folds of their probabilities; None for averaged logits.
     spread: as probabilities, standard deviation over the refiner's samples, mean over folds; None where not refined.
     correction: (R, Z, Y, X) float32, what the refiner added to the logits, mean over folds; None where not refined.
+    These three are None as well where they were not wanted.
     regions: name -> labels. spacing_mm: of the three axes. properties: nnU-Net's, needed to write the maps.
     writer: nnU-Net's reader and writer of the model's images.
     """

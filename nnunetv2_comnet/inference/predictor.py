@@ -1,36 +1,53 @@
 """nnU-Net's predictor that averages the folds' probabilities and refines, the one file that touches theirs.
 
-Loading, preprocessing, the sliding window and resampling are nnU-Net's own; averaging "logits" is theirs altogether.
+Loading, preprocessing and resampling are nnU-Net's own, and so are the sliding window's tiles and weights; averaging
+"logits" is theirs altogether.
 """
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_comnet.calibration import read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.decision import decide, nest
+from nnunetv2_comnet.inference.fold_maps import LEAST_PROBABILITY as LEAST_PROBABILITY  # the study's import
+from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
-from nnunetv2_comnet.inference.images import Properties, read_images
+from nnunetv2_comnet.inference.grids import Array, Grids
+from nnunetv2_comnet.inference.images import Properties
 from nnunetv2_comnet.inference.loading import choose_device, extension_named, require_usable, require_weights_fit
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.prediction import Prediction
-from nnunetv2_comnet.inference.running import RunningMean
-from nnunetv2_comnet.refinement import RefinedNetwork, RefinedVolume, Sampling, refine_volume
+from nnunetv2_comnet.refinement import RefinedNetwork
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 
-LEAST_PROBABILITY = 1e-6  # of the averaged map, before its logits are taken
-Array = npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class Prepared:
+    """A patient read and preprocessed: (C, D, H, W) float32, and what nnU-Net needs for the way back."""
+
+    data: Tensor
+    properties: Properties
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the networks said of a patient: the folds' average, or stock nnU-Net's logits (R, D, H, W)."""
+
+    properties: Properties
+    average: FoldAverage | None = None
+    logits: Tensor | None = None
 
 
 class CoMNeTPredictor(nnUNetPredictor):
@@ -70,43 +87,86 @@ class CoMNeTPredictor(nnUNetPredictor):
         if self.device.type == "cpu":
             tune_for_cpu()
         self._load()
-        refined = self._refined_network()
+        refined = as_refined(self.network)
         self.options = wanted.for_model(list(self.regions), has_refiner=refined is not None)
         self.steps = self._choose_steps(refined)
         if refined is not None and self.options.refine == "none":
             self._keep_coarse(refined)
         self.network.to(self.device).eval()
+        if self.options.average == "probabilities":  # averaged logits are stock nnU-Net's, which leaves it as it is
+            self.network.requires_grad_(False)  # so that nothing is kept for a backward pass
         self.writer = self.plans_manager.image_reader_writer_class()
+        self.grids = Grids(
+            plans=self.plans_manager,
+            configuration=self.configuration_manager,
+            labels=self.label_manager,
+            dataset_json=self.dataset_json,
+            channels=self.channels,
+            writer=self.writer,
+        )
+        self.fold_maps = FoldMaps(
+            self.network,
+            self.model.folds,
+            self.list_of_parameters,
+            options=self.options,
+            steps=self.steps,
+            patch_size=self.configuration_manager.patch_size,
+            mirror_axes=(self.allowed_mirroring_axes or ()) if self.use_mirroring else (),
+            skip_background=self.grids.zero_outside,
+            keep_on_device=self.perform_everything_on_device,  # nnU-Net turns it off except on a GPU
+        )
 
     def predict(self, images: Sequence[str | os.PathLike[str]]) -> Prediction:
         """Predicts one patient from its files, one per channel in the order of `channels`.
 
         Raises `DataError` for files that are missing, unreadable, of different grids, or too few or many.
         """
+        return self.finish(self.compute(self.prepare(images)))
+
+    def prepare(self, images: Sequence[str | os.PathLike[str]]) -> Prepared:
+        """The first of the three stages of `predict`: reads and preprocesses; of another patient in a thread, say."""
         with torch.inference_mode(), nnunet_messages_to_log():
-            data, properties = self._preprocess([Path(image) for image in images])
-            maps = self._averaged_logits if self.options.average == "logits" else self._averaged_probabilities
-            probabilities, others = maps(data, properties)
-        if self.options.nested:
-            probabilities = nest(probabilities, self.regions)
-        labels = decide(
-            probabilities,
-            self.regions,
-            self.label_manager.regions_class_order,
-            self.options.thresholds,
-            self.options.nested,
-        )
+            return Prepared(*self.grids.preprocess([Path(image) for image in images]))
+
+    def compute(self, patient: Prepared, wanted: Collection[str] = BESIDE) -> Computed:
+        """The second stage: the networks. wanted: maps beside the probabilities; the others will be None."""
+        with torch.inference_mode(), nnunet_messages_to_log():
+            if self.options.average == "logits":
+                return Computed(patient.properties, logits=self._averaged_logits(patient.data))
+            # A GPU leaves the cores free to resample a fold's maps while it computes the next fold.
+            average = FoldAverage(self.grids, patient.properties, wanted, behind=self.overlaps)
+            for logits, refined in self.fold_maps.each(self.fold_maps.window(patient.data), self.strengths):
+                average.add(logits, refined)
+            return Computed(patient.properties, average=average)
+
+    def finish(self, computed: Computed) -> Prediction:
+        """The last stage: from the average to maps on the patient's own grid and the label map."""
+        properties = computed.properties
+        with torch.inference_mode(), nnunet_messages_to_log():
+            if computed.average is not None:
+                maps = computed.average.maps()
+            else:
+                assert computed.logits is not None
+                cropped = self.grids.probabilities(computed.logits, properties)
+                maps = {"probabilities": self.grids.on_input_grid(cropped, properties)}
+        probabilities = nest(maps["probabilities"], self.regions) if self.options.nested else maps["probabilities"]
+        paint, options = self.label_manager.regions_class_order, self.options
         return Prediction(
-            label_map=labels,
+            label_map=decide(probabilities, self.regions, paint, options.thresholds, options.nested),
             probabilities=probabilities,
-            disagreement=others.get("disagreement"),
-            spread=others.get("spread"),
-            correction=others.get("correction"),
+            disagreement=maps.get("disagreement"),
+            spread=maps.get("spread"),
+            correction=maps.get("correction"),
             regions=self.regions,
             spacing_mm=tuple(float(side) for side in properties["spacing"]),
             properties=properties,
             writer=self.writer,
         )
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether reading and writing go on beside the network: on a CPU it would have to share its cores with them."""
+        return self.device.type != "cpu"
 
     @functools.cached_property
     def strengths(self) -> tuple[float, ...]:
@@ -115,7 +175,7 @@ class CoMNeTPredictor(nnUNetPredictor):
         Stock nnU-Net knows no calibration, so averaging logits takes the network's own. Raises `ConfigurationError`
         for a calibration of another model.
         """
-        refined = self._refined_network()
+        refined = as_refined(self.network)
         if refined is None:
             return ()
         strengths: Sequence[float] | None = None
@@ -130,134 +190,36 @@ class CoMNeTPredictor(nnUNetPredictor):
         Both (R, ...) float32 on the input's voxels, still cropped and in the plans' axes. Raises `ConfigurationError`
         for a model without a refiner.
         """
-        if self._refined_network() is None:
+        if as_refined(self.network) is None:
             raise ConfigurationError(f"the model in {self.model.path} has no refiner")
-        fold = next(self._each_fold())
-        logits = self._coarse_logits(data)
-        refined = self._refine(fold, data, logits, (1.0,) * len(self.regions))
-        return (
-            self._resampled(logits, properties).astype(np.float32),
-            self._resampled(refined.correction, properties),
-        )
+        with torch.inference_mode(), nnunet_messages_to_log():
+            window = self.fold_maps.window(data)
+            fold = self.fold_maps.load(0)
+            logits = self.fold_maps.coarse(window)
+            refined = self.fold_maps.refine(fold, window, logits, (1.0,) * len(self.regions))
+            return (
+                self.grids.resampled(logits.cpu(), properties).astype(np.float32),
+                self.grids.resampled(refined.correction.cpu(), properties),
+            )
 
-    def _averaged_logits(self, data: Tensor, properties: Properties) -> tuple[Array, dict[str, Array]]:
+    def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
+        """Logits (R, D, H, W) of a preprocessed image with the weights at hand; half, where the window's sums are.
+
+        nnU-Net's own where logits are averaged; else our window with the network before any refinement.
+        """
+        if self.options.average == "logits":
+            logits: Tensor = super().predict_sliding_window_return_logits(input_image)
+            return logits
+        with torch.inference_mode():
+            return self.fold_maps.coarse(self.fold_maps.window(input_image))
+
+    def _averaged_logits(self, data: Tensor) -> Tensor:
         """Stock nnU-Net: mean of the folds' logits in half precision."""
-        refined = self._refined_network()
+        refined = as_refined(self.network)
         if refined is not None:
             refined.strengths = self.strengths
-        logits = self.predict_logits_from_preprocessed_data(data)
-        return self._on_input_grid(self._probabilities(logits, properties), properties), {}
-
-    def _averaged_probabilities(self, data: Tensor, properties: Properties) -> tuple[Array, dict[str, Array]]:
-        """The paper: mean of the folds' probabilities on the input's voxels, one fold in memory at a time."""
-        mean = RunningMean(with_deviation=True)
-        spread, correction = RunningMean(), RunningMean()
-        for logits, refined in self._maps(data):
-            if refined is not None:
-                spread.add(self._resampled(refined.spread, properties))
-                correction.add(self._resampled(refined.correction, properties))
-                # Back in nnU-Net's half precision: where nothing was corrected, resampling gives the coarse map's bits.
-                logits = refined.logits.to(logits.dtype)
-            mean.add(self._probabilities(logits, properties))
-        maps = {"disagreement": mean.deviation}
-        if correction.count:
-            maps |= {"spread": spread.mean, "correction": correction.mean}
-        return (
-            self._on_input_grid(mean.mean, properties),
-            {name: self._on_input_grid(values, properties) for name, values in maps.items()},
-        )
-
-    def _maps(self, data: Tensor) -> Iterator[tuple[Tensor, RefinedVolume | None]]:
-        """What is averaged, as `Options.refine` says: coarse logits, and what a refiner made of them."""
-        order = self.options.refine
-        if order == "cross":
-            yield from self._crosswise(data)
-            return
-        ensemble = self._ensemble_logits(data) if order == "ensemble" else None
-        for fold in self._each_fold():
-            logits = self._coarse_logits(data) if ensemble is None else ensemble
-            yield logits, None if order == "none" else self._refine(fold, data, logits, self.strengths)
-
-    def _crosswise(self, data: Tensor) -> Iterator[tuple[Tensor, RefinedVolume]]:
-        """Each fold's refiner on the map of the fold before it, the first fold's on the last one's."""
-        before: Tensor | None = None
-        for fold in self._each_fold():
-            own = self._coarse_logits(data)
-            if before is not None:
-                yield before, self._refine(fold, data, before, self.strengths)
-            before = own
-        assert before is not None
-        first = next(self._each_fold())
-        yield before, self._refine(first, data, before, self.strengths)
-
-    def _ensemble_logits(self, data: Tensor) -> Tensor:
-        """Logits (R, D, H, W) of the folds' averaged coarse probabilities, float32, on the preprocessed grid."""
-        mean = RunningMean()
-        for _ in self._each_fold():
-            mean.add(self._coarse_logits(data).float().sigmoid().numpy())
-        return torch.logit(torch.from_numpy(mean.mean), eps=LEAST_PROBABILITY)
-
-    def _each_fold(self) -> Iterator[Fold]:
-        """The folds, with their weights in the network."""
-        for fold, weights in zip(self.model.folds, self.list_of_parameters, strict=True):
-            _bare(self.network).load_state_dict(weights)
-            yield fold
-
-    def _coarse_logits(self, data: Tensor) -> Tensor:
-        """nnU-Net's sliding window with the network before any refinement: (R, D, H, W), half, on the CPU."""
-        whole = self.network
-        refined = self._refined_network()
-        self.network = whole if refined is None else refined.coarse
-        try:
-            return self.predict_sliding_window_return_logits(data).cpu()
-        finally:
-            self.network = whole
-
-    def _refine(self, fold: Fold, data: Tensor, logits: Tensor, strengths: Sequence[float]) -> RefinedVolume:
-        """The fold's averaged refiner on coarse logits; folds draw independent noise, the same alone and in company."""
-        refined = cast(RefinedNetwork, self._refined_network())
-        options = self.options
-        number = fold if isinstance(fold, int) else 0
-        return refine_volume(
-            refined.average,
-            data,
-            logits.float(),
-            strengths=strengths,
-            sampling=Sampling(self.steps, options.eta, options.samples, options.seed + number),
-            tile_step=options.tile_step_size,
-        )
-
-    def _preprocess(self, images: Sequence[Path]) -> tuple[Tensor, Properties]:
-        """nnU-Net's run_case in its two halves, so that what was read is checked in between."""
-        data, properties = read_images(self.writer, images, self.channels)
-        preprocessor = self.configuration_manager.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case_npy(
-            data, None, properties, self.plans_manager, self.configuration_manager, self.dataset_json
-        )
-        return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
-
-    def _resampled(self, maps: Tensor, properties: Properties) -> Array:
-        """Maps (R, D, H, W) from the plans' spacing to the input's, still cropped, in nnU-Net's own way."""
-        spacing = [properties["spacing"][axis] for axis in self.plans_manager.transpose_forward]
-        resampled = self.configuration_manager.resampling_fn_probabilities(
-            maps.numpy(),
-            properties["shape_after_cropping_and_before_resampling"],
-            self.configuration_manager.spacing,
-            spacing,
-        )
-        return np.asarray(resampled)
-
-    def _probabilities(self, logits: Tensor, properties: Properties) -> Array:
-        """Logits on the preprocessed grid -> probabilities on the input's voxels, cropped, float32."""
-        probabilities = self.label_manager.apply_inference_nonlin(self._resampled(logits, properties))
-        return cast(Array, probabilities.numpy())
-
-    def _on_input_grid(self, maps: Array, properties: Properties) -> Array:
-        """Undoes cropping (0 outside) and transposition: (R, Z, Y, X) in the reader's axes."""
-        whole = self.label_manager.revert_cropping_on_probabilities(
-            maps, properties["bbox_used_for_cropping"], properties["shape_before_cropping"]
-        )
-        return np.ascontiguousarray(whole.transpose([0, *(axis + 1 for axis in self.plans_manager.transpose_backward)]))
+        logits: Tensor = self.predict_logits_from_preprocessed_data(data)
+        return logits
 
     def _load(self) -> None:
         """nnU-Net's loading, with every mistake in one line and our trainers found without a variable."""
@@ -272,7 +234,7 @@ class CoMNeTPredictor(nnUNetPredictor):
             raise ConfigurationError(f"the model in {folder} cannot be loaded: {reason}") from error
         require_usable(self.plans_manager, self.configuration_manager, self.regions, folder)
         self.list_of_parameters = FoldWeights(self.model.checkpoints)
-        require_weights_fit(_bare(self.network), self.list_of_parameters, self.model)
+        require_weights_fit(bare(self.network), self.list_of_parameters, self.model)
 
     def _choose_steps(self, refined: RefinedNetwork | None) -> int:
         """Reverse steps: the caller's, else the model's own; 0 where nothing is refined."""
@@ -284,16 +246,7 @@ class CoMNeTPredictor(nnUNetPredictor):
             raise ConfigurationError(f"steps must be from 1 to {most} for this model, got {steps}")
         return steps
 
-    def _refined_network(self) -> RefinedNetwork | None:
-        network = _bare(self.network)
-        return network if isinstance(network, RefinedNetwork) else None
-
     def _keep_coarse(self, refined: RefinedNetwork) -> None:
         """Forgets the refiner: what is left is stage 1, which nnU-Net handles like any network."""
         self.network = refined.coarse
         self.list_of_parameters = self.list_of_parameters.below("coarse.")
-
-
-def _bare(network: nn.Module) -> nn.Module:
-    """The network within a compiled one."""
-    return cast(nn.Module, getattr(network, "_orig_mod", network))

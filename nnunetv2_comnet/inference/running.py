@@ -11,7 +11,7 @@ class RunningMean:
 
     def __init__(self, *, with_deviation: bool = False) -> None:
         self.count = 0
-        self._with_deviation = with_deviation
+        self.has_deviation = with_deviation
         self._sum: Maps | None = None
         self._squares: Maps | None = None
 
@@ -20,10 +20,10 @@ class RunningMean:
         self.count += 1
         if self._sum is None:
             self._sum = np.array(values, np.float32)
-            self._squares = np.zeros_like(self._sum) if self._with_deviation else None
+            self._squares = np.zeros_like(self._sum) if self.has_deviation else None
             return
         # Welford's update: the difference of two large sums would lose the deviation of confident voxels.
-        before = values - self._sum / np.float32(self.count - 1) if self._with_deviation else None
+        before = values - self._sum / np.float32(self.count - 1) if self.has_deviation else None
         self._sum += values
         if self._squares is not None and before is not None:
             self._squares += before * (values - self._sum / np.float32(self.count))

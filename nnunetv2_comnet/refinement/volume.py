@@ -43,35 +43,38 @@ def refine_volume(
     sampling: Sampling,
     tile_step: float = 0.5,
     skip: bool = True,
+    at_once: int | None = None,
 ) -> RefinedVolume:
     """Corrects the coarse logits (R, D, H, W) of a preprocessed image (C, D, H, W) of any size.
 
     strengths: alpha in [0, 1] per region. skip: tiles without a voxel that may change are not computed (the result is
-    the same). The same input gives the same output, whatever else is refined before or after.
+    the same). at_once: tiles in a batch; None takes four on a GPU and one elsewhere. The same input gives the same
+    output, whatever else is refined before or after.
     """
     coarse = logits.float()
     alpha = torch.as_tensor(strengths, dtype=torch.float32, device=coarse.device)
     if alpha.shape != coarse.shape[:1] or not bool(((alpha >= 0) & (alpha <= 1)).all()):
         raise ConfigurationError(f"refiner: expected {len(coarse)} strengths from 0 to 1, got {tuple(strengths)}")
-    openness = refiner.gate(coarse[None])[0]
+    alpha_gate = refiner.gate(coarse[None])[0]
     # Placed for every region, whatever its strength: a region's correction must not depend on the others' strengths.
-    tiles = list(
-        place_tiles(openness.amax(dim=0) > 0, refiner.config.patch_size, tile_step, refiner.config.downsampling)
-    )
-    alpha_gate = alpha[:, None, None, None] * openness
+    config = refiner.config
+    tiles = list(place_tiles(alpha_gate.amax(dim=0) > 0, config.patch_size, tile_step, config.downsampling))
+    alpha_gate *= alpha[:, None, None, None]
     needed = [tile for tile in tiles if not skip or tile.may_change(alpha_gate)]
+    correction, spread = torch.zeros_like(coarse), torch.zeros_like(coarse)
     if not needed:
-        nothing = torch.zeros_like(coarse)
-        return RefinedVolume(coarse, nothing, nothing.clone(), 0, len(tiles))
-    residuals = _Residuals(refiner, image.to(coarse.device), coarse, needed)
-    corrections = [
-        alpha_gate * logit_correction(coarse, residuals.draw(sampling, number)) for number in range(sampling.samples)
-    ]
-    correction = torch.stack(corrections).mean(dim=0)
-    refined = torch.where(alpha_gate > 0, coarse + correction, coarse)
-    spread = torch.zeros_like(coarse)
-    if sampling.samples > 1:
-        spread = torch.stack([(coarse + c).sigmoid() for c in corrections]).std(dim=0, correction=0)
+        return RefinedVolume(coarse, correction, spread, 0, len(tiles))
+    residuals = _Residuals(refiner, image, coarse, tiles, needed, at_once)
+    # Beyond it nothing changes, and nothing is computed. It goes around all tiles, needed or not: where a box begins
+    # decides which voxels a processor's vectors take together, and with it their last bits.
+    box = (slice(None), *residuals.box)
+    before, openness = coarse[box], alpha_gate[box]
+    drawn = [openness * logit_correction(before, residuals.draw(sampling, n)) for n in range(sampling.samples)]
+    correction[box] = torch.stack(drawn).mean(dim=0) if len(drawn) > 1 else drawn[0]
+    refined = coarse.clone()
+    refined[box] = torch.where(openness > 0, before + correction[box], before)
+    if len(drawn) > 1:
+        spread[box] = torch.stack([(before + one).sigmoid() for one in drawn]).std(dim=0, correction=0)
     return RefinedVolume(refined, correction, spread, len(needed), len(tiles))
 
 
@@ -83,10 +86,18 @@ class Tile:
     size: tuple[int, int, int]
     inside: Box
 
-    def of_padded(self, factor: int = 1) -> Box:
-        """The patch in the padded volume, or in its latent grid."""
-        z, y, x = (slice(a // factor, (a + s) // factor) for a, s in zip(self.start, self.size, strict=True))
+    def of_padded(self, factor: int = 1, origin: Sequence[int] = (0, 0, 0)) -> Box:
+        """The patch in the padded volume, or in its latent grid; counted from `origin`."""
+        starts = (start - first for start, first in zip(self.start, origin, strict=True))
+        z, y, x = (slice(a // factor, (a + s) // factor) for a, s in zip(starts, self.size, strict=True))
         return z, y, x
+
+    def cut(self, volume: Tensor, beyond: float) -> Tensor:
+        """The patch (C, *size) out of a volume (C, D, H, W), float32; `beyond` is the value past its far ends."""
+        everywhere = (slice(None), *self.inside)
+        part = volume[everywhere].float()
+        missing = [size - side for size, side in zip(self.size, part.shape[1:], strict=True)]
+        return F.pad(part, [n for count in reversed(missing) for n in (0, count)], value=beyond)
 
     def may_change(self, openness: Tensor) -> bool:
         """Whether the gate (R, D, H, W) of the volume is open anywhere in the tile."""
@@ -140,50 +151,89 @@ def noise_volume(shape: Sequence[int], channels: int, seed: int, sample: int = 0
 
 
 class _Residuals:
-    """Draws blended residuals of a volume; what the condition network says of each tile is kept between samples."""
+    """Draws blended residuals of the box around some tiles; what the condition network says is kept between samples."""
 
-    def __init__(self, refiner: Refiner, image: Tensor, coarse: Tensor, tiles: Sequence[Tile]) -> None:
-        self.refiner, self.tiles, self.device = refiner, tiles, next(refiner.parameters()).device
-        self._conditions: dict[tuple[int, int, int], Condition] = {}
-        self.shape = coarse.shape
-        ends = [max(tile.start[axis] + tile.size[axis] for tile in tiles) for axis in range(3)]
-        factor = refiner.config.downsampling
-        sides = [max(end, math.ceil(side / factor) * factor) for end, side in zip(ends, coarse.shape[1:], strict=True)]
-        beyond = [n for a, b in zip(reversed(sides), reversed(coarse.shape[1:]), strict=True) for n in (0, a - b)]
-        self.padded = tuple(sides)
-        self.image = F.pad(image.float(), beyond)  # nnU-Net pads with 0, the value outside the brain
-        self.coarse = F.pad(coarse, beyond, value=float(coarse.amin().clamp(max=-1)))
+    def __init__(
+        self,
+        refiner: Refiner,
+        image: Tensor,
+        coarse: Tensor,
+        tiles: Sequence[Tile],
+        needed: Sequence[Tile],
+        at_once: int | None,
+    ) -> None:
+        self.refiner, self.image, self.coarse = refiner, image, coarse
+        self.device = next(refiner.parameters()).device
+        if at_once is None:
+            at_once = 4 if self.device.type == "cuda" else 1
+        self.batches = [needed[first : first + at_once] for first in range(0, len(needed), at_once)]
+        self._conditions: dict[int, Condition] = {}
+        self.first = [min(tile.start[axis] for tile in tiles) for axis in range(3)]
+        self.ends = [max(tile.start[axis] + tile.size[axis] for tile in tiles) for axis in range(3)]
+        factor, sides = refiner.config.downsampling, coarse.shape[1:]
+        self.noise_grid = [
+            max(end, math.ceil(side / factor) * factor) // factor for end, side in zip(self.ends, sides, strict=True)
+        ]
+        self.beyond = float(coarse.amin().clamp(max=-1))  # of the coarse map; nnU-Net pads the image with 0
         self.weight = _gaussian(tiles[0].size).to(coarse.device)
 
-    def draw(self, sampling: Sampling, number: int) -> Tensor:
-        """Sample `number` of the residual, (R, D, H, W) in (-1, 1)."""
-        factor = self.refiner.config.downsampling
-        grid = [side // factor for side in self.padded]
-        noise = noise_volume(grid, self.refiner.config.latent_channels, sampling.seed, number)
-        residual = self.coarse.new_zeros((self.shape[0], *self.padded))
-        weights = self.coarse.new_zeros(self.padded)
-        for tile in self.tiles:
-            z, y, x = tile.of_padded(factor)
-            start = noise[:, z, y, x][None].to(self.device)
-            generator = torch.Generator().manual_seed(_mixed(sampling.seed, number, *tile.start))
-            condition = self._condition(tile, keep=sampling.samples > 1)
-            drawn = self.refiner.draw_residual(condition, start, sampling, generator)[0].to(self.coarse.device)
-            z, y, x = tile.of_padded()
-            residual[:, z, y, x] += drawn * self.weight
-            weights[z, y, x] += self.weight
-        residual /= weights.clamp(min=1e-12)
-        return residual[:, : self.shape[1], : self.shape[2], : self.shape[3]]
+    @property
+    def box(self) -> Box:
+        """The part of the volume that the tiles cover."""
+        z, y, x = (
+            slice(first, min(end, side))
+            for first, end, side in zip(self.first, self.ends, self.coarse.shape[1:], strict=True)
+        )
+        return z, y, x
 
-    def _condition(self, tile: Tile, *, keep: bool) -> Condition:
-        """What the condition network says of a tile, computed once for all samples."""
-        if tile.start in self._conditions:
-            return self._conditions[tile.start]
-        z, y, x = tile.of_padded()
-        image, coarse = (volume[:, z, y, x][None].to(self.device) for volume in (self.image, self.coarse))
+    def draw(self, sampling: Sampling, number: int) -> Tensor:
+        """Sample `number` of the residual in the box, (R, d, h, w) in (-1, 1)."""
+        noise = noise_volume(self.noise_grid, self.refiner.config.latent_channels, sampling.seed, number)
+        sides = [end - first for first, end in zip(self.first, self.ends, strict=True)]
+        residual = self.coarse.new_zeros((len(self.coarse), *sides))
+        weights = self.coarse.new_zeros(sides)
+        for index, tiles in enumerate(self.batches):
+            condition = self._condition(index, keep=sampling.samples > 1)
+            for tile, drawn in zip(tiles, self._drawn(tiles, condition, noise, sampling, number), strict=True):
+                z, y, x = tile.of_padded(origin=self.first)
+                residual[:, z, y, x] += drawn.to(residual.device) * self.weight
+                weights[z, y, x] += self.weight
+        residual /= weights.clamp(min=1e-12)
+        z, y, x = (slice(0, part.stop - part.start) for part in self.box)
+        return residual[:, z, y, x]
+
+    def _drawn(
+        self, tiles: Sequence[Tile], condition: Condition, noise: Tensor, sampling: Sampling, number: int
+    ) -> Tensor:
+        """Residuals (B, R, *patch) of a batch of tiles."""
+        factor = self.refiner.config.downsampling
+        boxes = [(slice(None), *tile.of_padded(factor)) for tile in tiles]
+        start = torch.stack([noise[box] for box in boxes]).to(self.device)
+        generators = [torch.Generator().manual_seed(_mixed(sampling.seed, number, *tile.start)) for tile in tiles]
+        if sampling.eta == 0 or len(tiles) == 1:  # the generator of a single tile, or one that nothing is drawn from
+            return self.refiner.draw_residual(condition, start, sampling, generators[0])
+        alone = [
+            self.refiner.draw_residual(_of_one(condition, i), start[i : i + 1], sampling, generator)
+            for i, generator in enumerate(generators)
+        ]
+        return torch.cat(alone)
+
+    def _condition(self, index: int, *, keep: bool) -> Condition:
+        """What the condition network says of a batch, computed once for all samples."""
+        if index in self._conditions:
+            return self._conditions[index]
+        parts = [(tile.cut(self.image, 0.0), tile.cut(self.coarse, self.beyond)) for tile in self.batches[index]]
+        image, coarse = (torch.stack(volumes).to(self.device) for volumes in zip(*parts, strict=True))
         condition = self.refiner.encode_condition(image, coarse)
         if keep:
-            self._conditions[tile.start] = condition
+            self._conditions[index] = condition
         return condition
+
+
+def _of_one(condition: Condition, index: int) -> Condition:
+    """What a batch's condition says of one tile."""
+    at_0, at_1, at_2 = (features[index : index + 1] for features in condition)
+    return at_0, at_1, at_2
 
 
 def _mixed(*numbers: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.inference.fold_weights import FoldWeights
+from nnunetv2_comnet.inference.fold_weights import FoldWeights, read_ahead
 
 
 def save(path: Path, **weights: float) -> Path:
@@ -37,6 +37,36 @@ def test_no_fold_is_kept_when_the_next_is_asked_for(tmp_path: Path) -> None:
     first = weakref.ref(folds[0]["a"])
     gc.collect()
     assert first() is None
+
+
+def test_reading_ahead_gives_the_same_weights_and_never_more_than_the_next(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{fold}.pth", coarse__a=fold) for fold in (1.0, 2.0, 3.0, 4.0)]
+    folds = FoldWeights(paths).below("coarse.")
+    read: list[int] = []
+
+    class Watched(FoldWeights):
+        def __getitem__(self, index):  # type: ignore[no-untyped-def,override]  # as its parent
+            read.append(index)
+            return super().__getitem__(index)
+
+    seen, before = [], None
+    for weights in read_ahead(Watched(folds.checkpoints, folds.prefix)):
+        assert max(read, default=0) <= len(seen) + 1
+        assert before is None or before() is None, "the fold before is still in memory"
+        seen.append(float(weights["a"][0, 0]))
+        before = weakref.ref(weights["a"])
+        del weights
+    assert seen == [1, 2, 3, 4]
+    assert sorted(read) == [0, 1, 2, 3]
+
+
+def test_reading_ahead_tells_of_a_broken_checkpoint_in_its_turn(tmp_path: Path) -> None:
+    whole, broken = save(tmp_path / "whole.pth", a=1.0), tmp_path / "broken.pth"
+    broken.write_bytes(whole.read_bytes()[:200])
+    ahead = read_ahead(FoldWeights([whole, broken]))
+    assert float(next(ahead)["a"][0, 0]) == 1
+    with pytest.raises(ConfigurationError, match=r"broken\.pth cannot be loaded"):
+        next(ahead)
 
 
 def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:

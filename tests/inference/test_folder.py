@@ -14,6 +14,8 @@ from nnunetv2.ensembling.ensemble import merge_files
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
 from nnunetv2_comnet.files import sha256
+from nnunetv2_comnet.inference.folder import FolderRun, predict_folder
+from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from tests.inference.conftest import FOLDS, write_patient
 
@@ -196,20 +198,65 @@ def test_a_bad_patient_does_not_stop_the_others(model: Path, patients: Path, tmp
     assert not (out / "failures.json").exists()
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The content of all files of a run but its record, which holds seconds; of an npz what it holds."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != "comnet_run.json":
+            content = np.load(path)["probabilities"].tobytes() if path.suffix == ".npz" else path.read_bytes()
+            found[str(path.relative_to(folder))] = content
+    return found
+
+
+def test_overlapping_stages_write_the_same_files(refined_model: Path, patients: Path, tmp_path: Path) -> None:
+    """Three patients and one that cannot be read, in threads and without."""
+    images = tmp_path / "images"
+    shutil.copytree(patients, images)
+    for number in range(4):
+        (images / f"MISSING_{number:04d}.nii.gz").write_bytes(b"not an image")
+    options = Options(use_mirroring=False, steps=2, samples=2)
+    found, results = [], []
+    for overlap in (False, True):
+        predictor = CoMNeTPredictor(refined_model, options=options, device="cpu")
+        maps = ("probabilities", "disagreement", "spread", "correction")
+        run = FolderRun(images, tmp_path / f"{overlap}", maps, stock_probabilities=True, overlap=overlap)
+        results.append(predict_folder(predictor, run))
+        found.append(files_of(run.target))
+    assert [result.predicted for result in results] == [CASES] * 2
+    assert [set(result.failed) for result in results] == [{"MISSING"}] * 2
+    assert len(found[0]) > 3 * (1 + 4 * 3 + 2)
+    assert found[0].keys() == found[1].keys()
+    assert [name for name in found[0] if found[0][name] != found[1][name]] == []
+
+
+def test_maps_that_are_not_written_are_not_made(refined_model: Path, patients: Path) -> None:
+    predictor = CoMNeTPredictor(refined_model, options=Options(use_mirroring=False, steps=2), device="cpu")
+    patient = predictor.prepare(sorted(patients.glob("LPS_*")))
+    lean = predictor.finish(predictor.compute(patient, wanted=("spread",)))
+    assert (lean.disagreement, lean.correction) == (None, None)
+    assert lean.spread is not None
+    whole = predictor.finish(predictor.compute(patient))
+    assert whole.disagreement is not None
+    assert whole.correction is not None
+    assert np.array_equal(lean.probabilities, whole.probabilities)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
 def test_an_interrupted_run_leaves_whole_cases_and_goes_on(
-    model: Path, patients: Path, tmp_path: Path, comnet: Any, monkeypatch: pytest.MonkeyPatch
+    model: Path, patients: Path, tmp_path: Path, comnet: Any, monkeypatch: pytest.MonkeyPatch, overlap: bool
 ) -> None:
-    whole = CoMNeTPredictor.predict
+    whole = CoMNeTPredictor.compute
     calls: list[Any] = []
 
-    def interrupted(self: CoMNeTPredictor, images: Any) -> Any:
-        calls.append(images)
+    def interrupted(self: CoMNeTPredictor, *arguments: Any) -> Any:
+        calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return whole(self, images)
+        return whole(self, *arguments)
 
     words = ("predict", "-i", patients, "-o", tmp_path, "-m", model, *FAST[:3], "--entropy")
-    monkeypatch.setattr(CoMNeTPredictor, "predict", interrupted)
+    monkeypatch.setattr(CoMNeTPredictor, "compute", interrupted)
+    monkeypatch.setattr(CoMNeTPredictor, "overlaps", overlap)
     code, _, wrong = comnet(*words)
     assert (code, wrong.count("\n")) == (130, 1)
     assert "--continue_prediction to go on" in wrong

@@ -65,7 +65,7 @@ def test_ensemble_refines_the_folds_average(refined_model: Path, model: Path, pa
     options = Options(use_mirroring=False, steps=2, refine="ensemble")
     predictor = CoMNeTPredictor(refined_model, options=options, device="cpu")
     ours = predictor.predict(images_of(patients, "LPS"))
-    data, properties = predictor._preprocess(images_of(patients, "LPS"))
+    data, properties = predictor.grids.preprocess(images_of(patients, "LPS"))
 
     coarse = []
     for fold in FOLDS:
@@ -80,7 +80,7 @@ def test_ensemble_refines_the_folds_average(refined_model: Path, model: Path, pa
             predictor.network.average, data, torch.log(average / (1 - average)),
             strengths=(1.0, 1.0, 1.0), sampling=Sampling(steps=2, seed=fold),
         )  # fmt: skip
-        expected += predictor._probabilities(refined.logits, properties) / 2
+        expected += predictor.grids.probabilities(refined.logits, properties) / 2
     box = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     assert np.allclose(ours.probabilities[(slice(None), *box)], expected, atol=1e-5)
     fold_wise = predict(refined_model, patients)
@@ -155,7 +155,7 @@ def _check_linear(folder: Path, patients: Path) -> None:
     predictor = CoMNeTPredictor(folder, (0,), options=options, device="cpu")
     prediction = predictor.predict(images_of(patients, "LPS"))
     with torch.inference_mode():
-        logits, correction = predictor.coarse_and_correction(*predictor._preprocess(images_of(patients, "LPS")))
+        logits, correction = predictor.coarse_and_correction(*predictor.grids.preprocess(images_of(patients, "LPS")))
     alpha = np.array([0.25, 0.5, 1], np.float32)[:, None, None, None]
     box = tuple(slice(low, high) for low, high in prediction.properties["bbox_used_for_cropping"])
     expected = 1 / (1 + np.exp(-(logits + alpha * correction)))

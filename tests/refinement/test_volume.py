@@ -37,6 +37,38 @@ def test_skipping_sure_tiles_changes_nothing(eta: float) -> None:
     assert not torch.equal(skipped.logits, logits)
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_tiles_in_a_batch_are_tiles_one_by_one(eta: float) -> None:
+    image, logits = two_lesions()
+    refiner = awake(small_refiner(patch_size=PATCH, snap=False))  # nearest codes would turn a last bit into a jump
+    sampling = Sampling(steps=2, eta=eta, samples=2)
+    single, batch = (
+        refine_volume(refiner, image, logits, strengths=(1, 1, 1), sampling=sampling, skip=False, at_once=at_once)
+        for at_once in (1, 3)
+    )
+    assert single.tiles_run == batch.tiles_run > 3
+    assert float(single.correction.abs().max()) > 0.1
+    assert torch.allclose(batch.correction, single.correction, atol=1e-4)
+    assert torch.allclose(batch.spread, single.spread, atol=1e-4)
+
+
+def test_the_condition_is_encoded_once_for_all_samples_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, logits = two_lesions()
+    refiner = awake(small_refiner(patch_size=PATCH))
+    encode, tiles = refiner.encode_condition, []
+
+    def counting(image: torch.Tensor, logits: torch.Tensor) -> object:
+        tiles.append(len(image))
+        return encode(image, logits)
+
+    monkeypatch.setattr(refiner, "encode_condition", counting)
+    refined = refine_volume(
+        refiner, image, logits, strengths=(1, 1, 1), sampling=Sampling(steps=3, samples=4), skip=False, at_once=2
+    )
+    assert sum(tiles) == refined.tiles_run
+    assert set(tiles) <= {1, 2}
+
+
 def test_a_regions_correction_does_not_depend_on_the_others_strengths() -> None:
     image, logits = two_lesions()
     logits[1:, :, :30], logits[0, :, 30:] = (

@@ -1,0 +1,79 @@
+"""From a patient's images to the network's grid, and from maps on it back to the patient's own: nnU-Net's own way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nnunetv2_comnet.inference.images import Properties, read_images
+
+Array = npt.NDArray[Any]
+
+
+class Grids:
+    """What nnU-Net's managers say of one model's images.
+
+    channels: their names. writer: nnU-Net's reader and writer. Where the images have the plans' spacing already,
+    nnU-Net's resampling hands on what it was given, without a copy.
+    """
+
+    def __init__(
+        self,
+        *,
+        plans: Any,
+        configuration: Any,
+        labels: Any,
+        dataset_json: dict[str, Any],
+        channels: Sequence[str],
+        writer: Any,
+    ) -> None:
+        self.plans, self.configuration, self.labels = plans, configuration, labels
+        self.dataset_json, self.channels, self.writer = dataset_json, channels, writer
+
+    @property
+    def zero_outside(self) -> bool:
+        """Whether preprocessing leaves every channel at 0 outside the brain.
+
+        It does where z-scores are taken within the brain, as our plans say. Elsewhere the background's value is not
+        known, and nothing may be left out because of it.
+        """
+        schemes, masked = self.configuration.normalization_schemes, self.configuration.use_mask_for_norm
+        return all(scheme == "ZScoreNormalization" for scheme in schemes) and all(masked)
+
+    def preprocess(self, images: Sequence[Path]) -> tuple[Tensor, Properties]:
+        """nnU-Net's run_case in its two halves, so that what was read is checked in between: (C, D, H, W) float32.
+
+        Raises `DataError` as `read_images` does.
+        """
+        data, properties = read_images(self.writer, images, self.channels)
+        preprocessor = self.configuration.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            data, None, properties, self.plans, self.configuration, self.dataset_json
+        )
+        return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
+
+    def resampled(self, maps: Tensor, properties: Properties) -> Array:
+        """Maps (R, D, H, W) from the plans' spacing to the input's, still cropped."""
+        resampled = self.configuration.resampling_fn_probabilities(
+            maps.numpy(),
+            properties["shape_after_cropping_and_before_resampling"],
+            self.configuration.spacing,
+            [properties["spacing"][axis] for axis in self.plans.transpose_forward],
+        )
+        return np.asarray(resampled)
+
+    def probabilities(self, logits: Tensor, properties: Properties) -> Array:
+        """Logits on the preprocessed grid -> probabilities on the input's voxels, cropped, float32."""
+        probabilities = self.labels.apply_inference_nonlin(self.resampled(logits, properties))
+        return cast(Array, probabilities.numpy())
+
+    def on_input_grid(self, maps: Array, properties: Properties) -> Array:
+        """Undoes cropping (0 outside) and transposition: (R, Z, Y, X) in the reader's axes."""
+        whole = self.labels.revert_cropping_on_probabilities(
+            maps, properties["bbox_used_for_cropping"], properties["shape_before_cropping"]
+        )
+        return np.ascontiguousarray(whole.transpose([0, *(axis + 1 for axis in self.plans.transpose_backward)]))

@@ -1,0 +1,290 @@
+"""What MedNeXt-B must cost on this machine: its arithmetic and memory traffic, and how near we come. Where time goes.
+
+    python benchmarks/floors.py [--patch 64 80 64] [--mednext-source DIR] [--save]
+
+Work is counted, not measured: floating-point operations of every convolution and matrix product (two per
+multiply-add), and the bytes that every operation of the plain formula reads and writes. "least bytes": what remains if
+every block touches memory only to read its input twice (depthwise convolution, residual) and to write and read the
+depthwise result and its own output. The machine's two rates are measured here: a large matrix product and a large copy.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import harness
+
+REAL_PATCH = (112, 160, 128)
+FLOAT_BYTES = 4
+MATRIX, COPY_FLOATS, REPEATS = 2048, 2**26, 7
+VIEWS = ("view", "expand", "slice", "permute", "transpose", "alias", "select", "detach", "squeeze", "aten.t.", "split")
+# Operations by what they are for; the rest is summed up as "other".
+CLASSES = {
+    "pointwise (matrix products)": ("addmm", "addmm_", "mm", "bmm", "baddbmm", "_linear_pointwise", "linear"),
+    "convolution (official: pointwise ones too)": (
+        "mkldnn_convolution",
+        "slow_conv3d_forward",
+        "slow_conv_transpose3d",
+    ),
+    "convolution, backward (the same)": ("convolution_backward",),
+    "GELU": ("gelu", "gelu_backward"),
+    "group norm": ("native_group_norm", "native_group_norm_backward"),
+    "elementwise": ("mul", "mul_", "add", "add_", "div", "sub", "pow", "pow_", "addcmul", "addcmul_", "neg", "where"),
+    "sums and norms": ("sum", "mean", "linalg_vector_norm", "norm", "sqrt"),
+    "copies": ("copy_", "fill_", "cat", "constant_pad_nd", "zero_"),
+}
+
+
+def main() -> None:
+    """Counts, measures and reports."""
+    options = harness.parser(__doc__ or "")
+    options.add_argument("--patch", type=int, nargs=3, default=(64, 80, 64), metavar=("D", "H", "W"))
+    chosen = options.parse_args()
+    from nnunetv2_comnet.trainers.processor import tune_for_cpu
+
+    tune_for_cpu()
+    patch = tuple(chosen.patch)
+    flops, rate = _matrix_rate(), _copy_rate()
+    tables = [_work_table(REAL_PATCH, flops, rate), _fraction_table(patch, flops, rate)]
+    tables.append(_activations_table(REAL_PATCH))
+    tables += _profiles(patch, chosen.mednext_source)
+    notes = [
+        f"matrix product {MATRIX} x {MATRIX}: {flops / 1e9:.0f} GFLOP/s; copy of {COPY_FLOATS * 4 >> 20} MiB, read "
+        f"and written: {rate / 1e9:.1f} GB/s (medians of {REPEATS})",
+        "profiles: self time of every operation, one run after two that warm up, as shares of their sum",
+    ]
+    harness.report("floors", tables, notes, chosen.save)
+
+
+def _matrix_rate() -> float:
+    import torch
+
+    a = torch.randn(MATRIX, MATRIX)
+    return 2 * MATRIX**3 / _seconds(lambda: a @ a)
+
+
+def _copy_rate() -> float:
+    import torch
+
+    source = torch.randn(COPY_FLOATS)
+    target = torch.empty_like(source)
+    return 2 * FLOAT_BYTES * COPY_FLOATS / _seconds(lambda: target.copy_(source))
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def _work_table(patch: Sequence[int], flops: float, rate: float) -> harness.Table:
+    size = " x ".join(map(str, patch))
+    table = harness.Table(
+        f"Work at patch {size}, batch 1, float32",
+        ["task", "TFLOP", "GB of the plain formula", "least GB", "arithmetic floor, s", "memory floor, s"],
+    )
+    for name, work, bytes_moved, least in _tasks(patch):
+        table.add(
+            name, work / 1e12, bytes_moved / 1e9, least and least / 1e9, work / flops, (least or bytes_moved) / rate
+        )
+    return table
+
+
+def _tasks(patch: Sequence[int]) -> list[tuple[str, float, float, float | None]]:
+    """Name, operations, bytes of the plain formula, least bytes."""
+    import torch
+
+    from nnunetv2_comnet.networks import mednext
+    from nnunetv2_comnet.refinement import Refiner, RefinerConfig
+
+    with torch.device("meta"):
+        network, x = mednext("B"), torch.empty(1, 4, *patch)
+        refiner, config = Refiner(RefinerConfig()), RefinerConfig()
+        tile, logits = torch.empty(1, 4, *config.patch_size), torch.empty(1, 3, *config.patch_size)
+        latent = torch.empty(1, config.latent_channels, *(s // config.downsampling for s in config.patch_size))
+        when = torch.empty(1)
+
+    def inference() -> None:
+        network.deep_supervision = False
+        with torch.no_grad():
+            network(x)
+
+    def training() -> None:
+        network.deep_supervision = True
+        sum(y.sum() for y in network(x)).backward()
+
+    least = _least_bytes(patch)
+    rows: list[tuple[str, float, float, float | None]] = [("MedNeXt-B, inference", *_count(inference), least)]
+    rows.append(  # the backward pass has two products for each of the forward pass
+        ("MedNeXt-B, training step", 3 * rows[0][1], _count(training)[1], 3 * least)
+    )
+    with torch.no_grad():
+        condition = refiner.encode_condition(tile, logits)
+        parts = [
+            ("refiner, condition, once a tile of 96^3", lambda: refiner.encode_condition(tile, logits)),
+            ("refiner, one reverse step", lambda: refiner.denoiser(latent, when, condition)),
+            ("refiner, decoder", lambda: refiner.decoder(latent)),
+        ]
+        rows += [(name, *_count(part), None) for name, part in parts]
+    return rows
+
+
+def _count(task: Callable[[], object]) -> tuple[float, float]:
+    """Floating-point operations, and bytes that its operations read and write; views cost nothing."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Traffic(TorchDispatchMode):
+        total = 0.0
+
+        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+            result = function(*arguments, **(options or {}))
+            if not any(view in str(function) for view in VIEWS):
+                leaves = tree_leaves((arguments, options, result))
+                self.total += sum(x.numel() * x.element_size() for x in leaves if isinstance(x, torch.Tensor))
+            return result
+
+    counter = FlopCounterMode(display=False)
+    with counter, Traffic() as traffic:
+        task()
+    return float(counter.get_total_flops()), traffic.total
+
+
+def _least_bytes(patch: Sequence[int]) -> float:
+    """Per block: its input read for the depthwise convolution and the residual, both results written and read once."""
+    import torch
+
+    from nnunetv2_comnet.networks import mednext
+    from nnunetv2_comnet.networks.blocks import MedNeXtBlock
+
+    total = 0
+
+    def add(block: Any, inputs: Any, output: Any) -> None:
+        nonlocal total
+        depthwise = inputs[0].numel() * output[0, 0].numel() // inputs[0][0, 0].numel()
+        total += (2 * inputs[0].numel() + 2 * depthwise + 2 * output.numel()) * FLOAT_BYTES
+
+    with torch.device("meta"), torch.no_grad():
+        network = mednext("B", deep_supervision=False)
+        for module in network.modules():
+            if isinstance(module, MedNeXtBlock):
+                module.register_forward_hook(add)
+        network(torch.empty(1, 4, *patch))
+    return float(total)
+
+
+def _activations_table(patch: Sequence[int]) -> harness.Table:
+    """What the plain formula (GPUs take it) saves for the backward pass, counted on tensors without data."""
+    import torch
+
+    from nnunetv2_comnet.networks import mednext
+    from nnunetv2_comnet.networks.mednext import CHECKPOINTING
+
+    size = " x ".join(map(str, patch))
+    table = harness.Table(f"Saved activations at patch {size}, batch 1", ["checkpointing", "GiB at 2 bytes", "at 4"])
+    for mode in CHECKPOINTING:
+        saved: dict[int, Any] = {}
+        with torch.device("meta"):
+            network, x = mednext("B", checkpointing=mode), torch.empty(1, 4, *patch)
+        weights = {id(parameter.untyped_storage()) for parameter in network.parameters()}
+
+        def keep(tensor: Any, saved: dict[int, Any] = saved, weights: set[int] = weights) -> Any:
+            if isinstance(tensor, torch.nn.Parameter) or id(tensor.untyped_storage()) in weights:
+                return tensor
+            saved[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = network(x)
+        elements = sum(tensor.untyped_storage().nbytes() / FLOAT_BYTES for tensor in saved.values())
+        del outputs
+        table.add(mode, 2 * elements / 2**30, 4 * elements / 2**30)
+    return table
+
+
+def _fraction_table(patch: Sequence[int], flops: float, rate: float) -> harness.Table:
+    """Measured against the larger floor."""
+    size = " x ".join(map(str, patch))
+    table = harness.Table(f"Measured at patch {size}", ["task", "seconds", "floor, s", "floor over measured"])
+    run = _run_ours(patch)
+    for (name, work, _, least), task in zip(_tasks(patch)[:2], run, strict=True):
+        floor = max(work / flops, (least or 0) / rate)
+        seconds = _seconds(task)
+        table.add(name, seconds, floor, floor / seconds)
+    return table
+
+
+def _run_ours(patch: Sequence[int]) -> list[Callable[[], object]]:
+    import torch
+
+    from nnunetv2_comnet.networks import mednext
+
+    torch.manual_seed(0)
+    return _run(mednext("B"), torch.randn(1, 4, *patch))
+
+
+def _run(network: Any, x: Any) -> list[Callable[[], object]]:
+    """Inference, and forward with backward."""
+    import torch
+
+    def inference() -> None:
+        with torch.inference_mode():
+            network(x)
+
+    def training() -> None:
+        network.zero_grad()
+        sum(y.square().mean() for y in network(x)).backward()
+
+    return [inference, training]
+
+
+def _profiles(patch: Sequence[int], source: Any) -> list[harness.Table]:
+    """Shares of time by class of operation: the official network's, that is before, and ours."""
+    import torch
+
+    networks: dict[str, list[Callable[[], object]]] = {}
+    official = harness.official_mednext(source)
+    if official is not None:
+        network = official(
+            in_channels=4, n_channels=32, n_classes=3, exp_r=[2, 3, 4, 4, 4, 4, 4, 3, 2], kernel_size=3,
+            deep_supervision=True, do_res=True, do_res_up_down=True, block_counts=[2] * 9, grn=True,
+        )  # fmt: skip
+        networks["official"] = _run(network, torch.randn(1, 4, *patch))
+    networks["ours"] = _run_ours(patch)
+    tables = []
+    for number, task in enumerate(("inference", "training step")):
+        shares = {name: _shares(tasks[number]) for name, tasks in networks.items()}
+        columns = [f"{name}, {unit}" for name in shares for unit in ("s", "%")]
+        table = harness.Table(f"Where the time goes: {task}", ["operations", *columns])
+        for kind in [*CLASSES, "other"]:
+            cells: list[float] = []
+            for times in shares.values():
+                cells += [times.get(kind, 0.0), 100 * times.get(kind, 0.0) / sum(times.values())]
+            table.add(kind, *cells)
+        tables.append(table)
+    return tables
+
+
+def _shares(task: Callable[[], object]) -> dict[str, float]:
+    """Seconds of self time by class of operation."""
+    from torch.profiler import ProfilerActivity, profile
+
+    task(), task()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        task()
+    times: dict[str, float] = {}
+    for event in profiled.key_averages():
+        name = event.key.split("::")[-1]
+        kind = next((kind for kind, names in CLASSES.items() if name in names), "other")
+        times[kind] = times.get(kind, 0.0) + event.self_cpu_time_total / 1e6
+    return times
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""What all benchmarks share: interleaved pairs, Markdown tables, the machine they were made on, the peers' code."""
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SAVED = ROOT / "docs" / "benchmarks"
+PAIRS = 5
+_OFFICIAL = "nnunet_mednext.network_architecture.mednextv1"
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """A command line with the options that `make bench` passes to every script; `doc` is the script's own docstring."""
+    options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--save", action="store_true", help="write docs/benchmarks/NAME.md as well")
+    options.add_argument(
+        "--mednext-source", type=Path, metavar="DIR", help="checkout of the official MedNeXt, the peer"
+    )
+    return options
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Seconds of two functions that took turns, pair by pair."""
+
+    ours_seconds: tuple[float, ...]
+    peer_seconds: tuple[float, ...]
+
+    @property
+    def ours(self) -> float:
+        """Median seconds of ours."""
+        return statistics.median(self.ours_seconds)
+
+    @property
+    def peer(self) -> float:
+        """Median seconds of the peer."""
+        return statistics.median(self.peer_seconds)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Ours over the peer, of each pair."""
+        return tuple(ours / peer for ours, peer in zip(self.ours_seconds, self.peer_seconds, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """Median of the pairs' ratios: a machine that slows down for a while slows both of a pair."""
+        return statistics.median(self.ratios)
+
+
+def interleaved(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    pairs: int = PAIRS,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Pairs:
+    """Times two functions in turns, after `warmup` calls of each that do not count.
+
+    Which one begins changes from pair to pair. A function that starts work on a GPU must itself wait for its end.
+    """
+
+    def seconds(function: Callable[[], object]) -> float:
+        start = clock()
+        function()
+        return clock() - start
+
+    for _ in range(warmup):
+        ours(), peer()
+    ours_seconds, peer_seconds = [], []
+    for number in range(pairs):
+        turns = [(ours, ours_seconds), (peer, peer_seconds)]
+        for function, into in turns if number % 2 == 0 else reversed(turns):
+            into.append(seconds(function))
+    return Pairs(tuple(ours_seconds), tuple(peer_seconds))
+
+
+@dataclass
+class Table:
+    """A Markdown table. Floats are shown with three significant digits, everything else as it is."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str]] = field(default_factory=list)
+
+    def add(self, *cells: object) -> None:
+        """Adds a row: one cell a column; None is an empty cell."""
+        if len(cells) != len(self.columns):
+            raise ValueError(f"table '{self.title}' has {len(self.columns)} columns; {len(cells)} cells were given")
+        self.rows.append([_cell(value) for value in cells])
+
+    def markdown(self) -> str:
+        """The title as a heading, then the table; the first column to the left, the others to the right."""
+        lines = [list(self.columns), ["---"] + ["---:"] * (len(self.columns) - 1), *self.rows]
+        return f"## {self.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def report(
+    name: str, tables: Sequence[Table], notes: Sequence[str] = (), save: bool = False, folder: Path = SAVED
+) -> None:
+    """Prints the tables, the machine above them and the notes below; with `save` also writes `folder`/NAME.md whole."""
+    about = "\n".join(f"- {what}: {value}" for what, value in machine().items())
+    said = "\n".join(f"- {note}" for note in notes)
+    parts = [f"# Benchmark: {name}\n", about + "\n", *(table.markdown() for table in tables)]
+    text = "\n".join([*parts, said + "\n"] if notes else parts)
+    print(text, flush=True)
+    if save:
+        from nnunetv2_comnet.files import write_text
+
+        write_text(folder / f"{name}.md", text)
+
+
+def machine() -> dict[str, str]:
+    """Where and when: processor, cores, memory, GPU, system, versions, the day in UTC."""
+    return {
+        "processor": _processor(),
+        "cores": str(cores()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "GPU": _gpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("torch", "nnunetv2", "monai")},
+        "comnet": _version("nnunetv2-comnet"),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def official_mednext(source: Path | None) -> Any:
+    """The official network class `MedNeXt` out of the checkout `source`; None, with a printed line why, without it.
+
+    The package's own `__init__` imports its trainers; empty modules take the place of the packages above the network,
+    so that nothing but torch is needed.
+    """
+    if source is None:
+        print("official MedNeXt: skipped, as no --mednext-source names its checkout")
+        return None
+    if not (source / "nnunet_mednext" / "network_architecture" / "mednextv1").is_dir():
+        print(f"official MedNeXt: skipped, as {source} holds no nnunet_mednext/network_architecture/mednextv1")
+        return None
+    parts = _OFFICIAL.split(".")
+    for depth in range(1, len(parts) + 1):
+        package = ModuleType(".".join(parts[:depth]))
+        package.__path__ = [str(source.joinpath(*parts[:depth]))]
+        sys.modules[package.__name__] = package
+    try:
+        return importlib.import_module(f"{_OFFICIAL}.MedNextV1").MedNeXt
+    except (ImportError, AttributeError) as error:
+        print(f"official MedNeXt: skipped, as {source} cannot be imported: {error}")
+        return None
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none"
+    found = torch.cuda.get_device_properties(0)
+    return f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

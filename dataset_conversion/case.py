@@ -1,13 +1,14 @@
 """Converts one case, in a worker process: read, check, choose the mask, write whole files, keep a record.
 
 The record (`.comnet/cases/<case>.json` in the dataset's folder) is written last and removed first, so that an
-interrupted case is converted again and an unchanged one is not.
+interrupted case is converted again and an unchanged one is not. It also says which copies a link could replace, so
+that `--link` after a conversion reads no voxels again.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json, write_json
 from nnunetv2_comnet.regions import LabelScheme
 
-RULES_VERSION = 1  # raise it when a check or the written files change: every case is then converted anew
+RULES_VERSION = 2  # raise it when a check or the written files change: every case is then converted anew
 ENDING = ".nii.gz"
 
 
@@ -44,7 +45,8 @@ class CaseSettings:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of a case. `voxels` counts the mask's written labels; `links` the files that were not copied."""
+    """What became of a case. `voxels` counts the mask's written labels; `links` the files that were not copied;
+    `linkable` names, by output, the source files that need no change."""
 
     case: str
     patient: str
@@ -56,6 +58,7 @@ class CaseResult:
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] = ()
     voxels: Mapping[str, int] = field(default_factory=dict)
+    linkable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def converted(self) -> bool:
@@ -93,7 +96,7 @@ def remove_case(folder: Path, case: str) -> None:
 
 
 def fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
-    """Changes with the source's files (path, size, time of change) and with every option that matters to a case."""
+    """Changes with the source's files (path, size, time of change) and with every option that matters to a check."""
     sources = []
     for path in [*files.channels.values(), *files.masks.values()]:
         status = path.stat()
@@ -107,7 +110,7 @@ def fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
         "regions": list(settings.scheme.regions.items()),
         "label_map": sorted(settings.label_map.items()),
         "masks": [[mask.kind, *mask.files, mask.only_where_grid_matches] for mask in settings.masks],
-        "options": [settings.stacked, settings.tolerance, settings.keep_empty, settings.link],
+        "options": [settings.stacked, settings.tolerance, settings.keep_empty],
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -119,8 +122,10 @@ def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | Non
         return None
     try:
         record = read_json(path)
-        kept = record["fingerprint"] == fingerprint(files, settings) and all(
-            (settings.dataset_folder / name).stat().st_size == size for name, size in record["outputs"]
+        kept = (
+            record["fingerprint"] == fingerprint(files, settings)
+            and (record["linked"] == settings.link or not record["outputs"])
+            and all((settings.dataset_folder / name).stat().st_size == size for name, size in record["outputs"])
         )
         result = _from_record(record["result"]) if kept else None
     except (DataError, KeyError, TypeError, OSError):  # a damaged record is no record
@@ -141,18 +146,30 @@ def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
     """Converts or refuses one case. Only a failure to write (a full disk) raises: OSError."""
     folder = settings.dataset_folder
     mark = fingerprint(files, settings)
+    copied = earlier_result(files, replace(settings, link=False)) if settings.link else None
     record_path(folder, files.case).unlink(missing_ok=True)
     try:
-        result = _convert(files, settings)
+        result = _convert(files, settings) if copied is None else _linked(copied, folder)
     except MemoryError:
         result = CaseResult(files.case, files.patient, (error("out-of-memory", "not enough memory; use --jobs 1"),))
     outputs = output_paths(folder, files.case) if result.converted else []
     if not result.converted:
         remove_case(folder, files.case)
-    sizes = [[str(path.relative_to(folder)), path.stat().st_size] for path in outputs]
-    content = {**vars(result), "findings": [finding.as_dict() for finding in result.findings]}
-    write_json(record_path(folder, files.case), {"fingerprint": mark, "outputs": sizes, "result": content})
+    record = {
+        "fingerprint": mark,
+        "linked": settings.link and result.converted,
+        "outputs": [[str(path.relative_to(folder)), path.stat().st_size] for path in outputs],
+        "result": {**vars(result), "findings": [finding.as_dict() for finding in result.findings]},
+    }
+    write_json(record_path(folder, files.case), record)
     return result
+
+
+def _linked(copied: CaseResult, folder: Path) -> CaseResult:
+    """A case that was checked and copied before, with links in place of the copies that are nothing else."""
+    for name, source in copied.linkable.items():
+        link_whole(folder / name, Path(source))
+    return replace(copied, links=len(copied.linkable))
 
 
 def _convert(files: CaseFiles, settings: CaseSettings) -> CaseResult:
@@ -190,7 +207,7 @@ def _read_channels(files: CaseFiles, settings: CaseSettings) -> tuple[dict[str, 
         stack, findings = read_volume(path, settings.tolerance, len(settings.stacked))
         if stack is not None:
             for channel in CHANNELS:
-                data = np.ascontiguousarray(stack.data[..., settings.stacked.index(channel)])
+                data = np.asfortranarray(stack.data[..., settings.stacked.index(channel)])
                 volumes[channel] = Volume(path, data, stack.grid, clean=False)
     else:
         for channel in CHANNELS:
@@ -216,7 +233,9 @@ def _check_mask(volumes: Mapping[str, Volume], mask: ChosenMask, settings: CaseS
     if not mask.labels.any():
         return findings
     channels = {channel: volume.data for channel, volume in volumes.items()}
-    brain = np.logical_or.reduce([data != 0 for data in channels.values()])
+    brain = np.zeros(mask.labels.shape, bool, order="F")
+    for data in channels.values():
+        brain |= data != 0
     findings += checks.tumour_outside_brain(mask.labels, brain, name)
     return findings + checks.weak_contrast(channels, mask.labels, brain)
 
@@ -226,25 +245,20 @@ def _write(
 ) -> CaseResult:
     folder, case = settings.dataset_folder, files.case
     grid = volumes[CHANNELS[0]].grid
-    links = 0
-    for index, channel in enumerate(CHANNELS):
-        volume = volumes[channel]
-        target = image_path(folder, case, index)
-        if settings.link and volume.clean:
-            link_whole(target, volume.path)
-            links += 1
+    images = [(image_path(folder, case, index), volumes[channel]) for index, channel in enumerate(CHANNELS)]
+    label = label_path(folder, case)
+    unchanged = {target: volume.path for target, volume in images if volume.clean}
+    unchanged |= {label: mask.path} if mask.usable_as_it_is else {}
+    for target, volume in [*images, (label, Volume(mask.path, mask.labels, grid, clean=False))]:
+        if settings.link and target in unchanged:
+            link_whole(target, unchanged[target])
         else:
             write_volume(target, volume.data, volume.grid.affine)
-    if settings.link and mask.usable_as_it_is:
-        link_whole(label_path(folder, case), mask.path)
-        links += 1
-    else:
-        write_volume(label_path(folder, case), mask.labels, grid.affine)
     if settings.preview:
         from nnunetv2_comnet.dataset_conversion.preview import draw_preview
 
-        images = {channel: volume.data for channel, volume in volumes.items()}
-        draw_preview(preview_path(folder, case), case, images, mask.labels, grid.affine)
+        shown = {channel: volume.data for channel, volume in volumes.items()}
+        draw_preview(preview_path(folder, case), case, shown, mask.labels, grid.affine)
     else:
         preview_path(folder, case).unlink(missing_ok=True)  # an older picture would show what is no longer there
     written = sorted({label for members in settings.scheme.regions.values() for label in members})
@@ -255,8 +269,9 @@ def _write(
         mask_kind=mask.kind,
         mask_file=mask.path.name,
         label_map=mask.applied_map,
-        links=links,
+        links=len(unchanged) if settings.link else 0,
         shape=grid.shape,
         spacing_mm=tuple(round(float(value), 6) for value in grid.spacing_mm),
         voxels={str(label): int(np.count_nonzero(mask.labels == label)) for label in written},
+        linkable={str(target.relative_to(folder)): str(source) for target, source in unchanged.items()},
     )

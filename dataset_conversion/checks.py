@@ -4,6 +4,7 @@
 The test of contrast inside the enhancing tumour follows TRACE's `check_data` (z-scored T1c against T1).
 """
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -42,11 +43,9 @@ def non_finite(data: Array, name: str) -> list[Finding]:
 
 def constant_channel(data: Array, name: str) -> list[Finding]:
     value = data.flat[0]
-    return (
-        [error("constant-channel", f"{name} has the same value, {value}, in all voxels")]
-        if (data == value).all()
-        else []
-    )
+    if not ((_middle(data) == value).all() and (data == value).all()):
+        return []
+    return [error("constant-channel", f"{name} has the same value, {value}, in all voxels")]
 
 
 def duplicate_channels(channels: Mapping[str, Array]) -> list[Finding]:
@@ -54,8 +53,19 @@ def duplicate_channels(channels: Mapping[str, Array]) -> list[Finding]:
     return [
         error("duplicate-channels", f"{first} and {second} hold the same values voxel by voxel")
         for first, second in combinations(channels, 2)
-        if channels[first].shape == channels[second].shape and np.array_equal(channels[first], channels[second])
+        if _same(channels[first], channels[second])
     ]
+
+
+def _same(first: Array, second: Array) -> bool:
+    if first.shape != second.shape or not np.array_equal(_middle(first), _middle(second)):
+        return False
+    return bool(np.array_equal(first, second))
+
+
+def _middle(data: Array) -> Array:
+    """One plane out of the head: two scans differ in it, so that nearly always nothing else need be compared."""
+    return data[..., data.shape[-1] // 2]
 
 
 def fractional_labels(data: Array, name: str) -> list[Finding]:
@@ -72,7 +82,7 @@ def fractional_labels(data: Array, name: str) -> list[Finding]:
 
 
 def unknown_labels(labels: Array, known: frozenset[int], name: str) -> list[Finding]:
-    """Labels of the source that the scheme does not explain; they are never interpreted."""
+    """Labels of the source (of any shape; 0 may be left out) that the scheme does not explain: never interpreted."""
     values, counts = np.unique(labels[labels != 0], return_counts=True)
     strange = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True) if value not in known]
     if not strange:
@@ -93,9 +103,9 @@ def empty_mask(mask: Array, name: str, keep_empty: bool) -> list[Finding]:
 
 
 def tumour_outside_brain(mask: Array, brain: Array, name: str) -> list[Finding]:
-    tumour = mask != 0
-    total = int(np.count_nonzero(tumour))
-    outside = int(np.count_nonzero(tumour & ~brain))
+    inside = _flat(brain)[np.flatnonzero(_flat(mask) != 0)]
+    total = inside.size
+    outside = total - int(np.count_nonzero(inside))
     fraction = outside / total if total else 0.0
     text = f"{name}: {100 * fraction:.1f} % of the tumour ({outside} of {total} voxels) lies where every channel is 0"
     if fraction > OUTSIDE_ERROR:
@@ -105,10 +115,12 @@ def tumour_outside_brain(mask: Array, brain: Array, name: str) -> list[Finding]:
 
 def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> list[Finding]:
     """T1c should be brighter than T1n where the mask says "enhancing"; else channels or labels may be swapped."""
-    enhancing = (mask == ET) & brain
-    if np.count_nonzero(enhancing) < FEW_VOXELS:
+    enhancing = np.flatnonzero(_flat((mask == ET) & brain))
+    if len(enhancing) < FEW_VOXELS:
         return []
-    gain = _mean_z(channels["T1c"], enhancing, brain) - _mean_z(channels["T1n"], enhancing, brain)
+    inside = np.flatnonzero(_flat(brain))
+    t1c, t1n = (_mean_z(_flat(channels[name]), enhancing, inside) for name in ("T1c", "T1n"))
+    gain = t1c - t1n
     if gain >= WEAK_CONTRAST:
         return []
     text = (
@@ -118,6 +130,15 @@ def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> l
     return [warning("weak-contrast", text)]
 
 
-def _mean_z(channel: Array, where: Array, brain: Array) -> float:
-    values = channel[brain].astype(np.float64)
-    return float((channel[where].mean(dtype=np.float64) - values.mean()) / (values.std() or 1.0))
+def _flat(data: Array) -> Array:
+    """The voxels in a row, x fastest, as NIfTI holds them: a view of what was read, where C order would be a copy."""
+    return data.ravel(order="F")
+
+
+def _mean_z(channel: Array, where: Array, inside: Array) -> float:
+    """How far the mean of `where` lies above that of `inside` (both positions), in standard deviations of `inside`."""
+    values = channel[inside].astype(np.float64)
+    mean = values.mean()
+    values -= mean
+    deviation = math.sqrt(np.dot(values, values) / len(values))
+    return float((channel[where].mean(dtype=np.float64) - mean) / (deviation or 1.0))

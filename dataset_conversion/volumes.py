@@ -5,9 +5,12 @@ it is refused instead of choosing one (NIfTI-1 standard, "method 2" and "method 
 """
 
 import gzip
+import io
+import math
 import os
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from nnunetv2_comnet.dataset_conversion.findings import Finding, error
 from nnunetv2_comnet.files import PARTIAL, written_whole
 
 GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
+GZIP_LEVEL = 1  # nibabel's own
+_GZIP_FORMAT = 31  # zlib's number for a gzip stream; the date in it is 0, so that the same data give the same file
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -61,8 +66,8 @@ class Volume:
 def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volume | None, list[Finding]]:
     """Reads `path`: a volume, or None and the reasons. `n_channels` > 0 asks for a fourth axis of that length."""
     try:
-        image = _read_image(path)
-        data, scaled = _values(image)
+        image, raw = _read_image(path)
+        data, scaled = _values(image, raw)
     except Exception as problem:  # whatever a broken file makes the reader raise is the file's defect
         return None, [error("unreadable", f"{path.name} cannot be read: {_one_line(problem)}")]
     shape = data.shape
@@ -80,7 +85,8 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
     return Volume(path, data, Grid(tuple(shape[:3]), affine), clean), findings
 
 
-def _read_image(path: Path) -> Any:
+def _read_image(path: Path) -> tuple[Any, bytes]:
+    """The image, and the bytes that it was read from."""
     raw = path.read_bytes()
     if path.name.endswith(".gz"):
         raw = gzip.decompress(raw)  # whole, so that a cut or damaged stream fails its own checksum
@@ -89,26 +95,34 @@ def _read_image(path: Path) -> Any:
     kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     imageglobals.logger.disabled = True  # the defect is reported by us, with the file's name
     try:
-        return kind.from_bytes(raw)
+        return kind.from_bytes(raw), raw
     finally:
         imageglobals.logger.disabled = False
 
 
-def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
+def _values(image: Any, raw: bytes) -> tuple[npt.NDArray[Any], bool]:
     """The values, and whether the header scaled them. Scaled integers that stay whole are kept as integers."""
     proxy = image.dataobj
-    scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
-    data = np.asarray(proxy)
-    if not scaled:
+    if (proxy.slope, proxy.inter) == (1.0, 0.0):
+        data = _in_place(proxy, raw)
         if data.dtype.kind == "f" and data.dtype.itemsize > 8:
             return data.astype(np.float64), True
         return data.astype(data.dtype.newbyteorder("="), copy=False), False
+    data = np.asarray(proxy)
     if np.isfinite(data).all() and (data == np.rint(data)).all():
         peak = np.abs(data).max(initial=0)
         for dtype in (np.int16, np.int32):
             if peak <= np.iinfo(dtype).max:
                 return data.astype(dtype), True
     return data.astype(np.float32), True
+
+
+def _in_place(proxy: Any, raw: bytes) -> npt.NDArray[Any]:
+    """Unscaled values where they lie among the file's bytes, read-only; nibabel's copy of them takes its time."""
+    end = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+    if end > len(raw):
+        return np.asarray(proxy)  # raises, and says what is missing
+    return np.ndarray(proxy.shape, proxy.dtype, raw, proxy.offset, order="F")
 
 
 def _affine(
@@ -174,13 +188,22 @@ def grid_differences(first: Grid, second: Grid, tolerance: float) -> list[tuple[
 
 
 def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
-    """Writes `data` as it is, with qform = sform and both codes 1 (scanner), whole or not at all."""
+    """Writes `data` as it is, with qform = sform and both codes 1 (scanner), gzipped, whole or not at all.
+
+    The bytes inside the gzip are nibabel's own; its writer hands them over row by row, here they go in one piece.
+    """
     image = nib.Nifti1Image(data, affine, dtype=data.dtype)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(image.get_qform(), code=1)  # what the qform can hold, so that both are equal to the last bit
-    with written_whole(target) as temporary:
-        image.to_filename(temporary)
+    image.header.set_slope_inter(1, 0)
+    header = io.BytesIO()
+    image.header.write_to(header)
+    gzipped = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    with written_whole(target) as temporary, open(temporary, "wb") as stream:
+        stream.write(gzipped.compress(header.getvalue()))
+        stream.write(gzipped.compress(np.asfortranarray(data).T))  # x fastest, as the file wants it: no copy
+        stream.write(gzipped.flush())
 
 
 def link_whole(target: Path, source: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 (the field's own spelling)
 from tiny_patients import BRATS_AFFINE, TO_124, UTSW_FILES, load, make_patient, renumber, save, write_utsw
 
+from nnunetv2_comnet.dataset_conversion.volumes import write_volume
+
 FOLDER = "Dataset501_UTSWGlioma"
 TURN = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1]])
 OBLIQUE = np.eye(4)
@@ -69,6 +71,31 @@ def test_values_and_their_type_are_kept(tmp_path, comnet, dtype, expected):
     written = load(tmp_path / FOLDER / "imagesTr/BT0001_0000.nii.gz")
     assert written.dtype == expected
     np.testing.assert_array_equal(written, patient.channels["T1n"])
+
+
+@pytest.mark.parametrize("order", ["F", "C"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+def test_a_written_file_holds_the_bytes_that_nibabel_writes(tmp_path, dtype, order):
+    data = np.asarray(make_patient().channels["T1n"].astype(dtype), order=order)
+    image = nibabel.Nifti1Image(data, OBLIQUE, dtype=dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(OBLIQUE, code=1)
+    image.set_sform(image.get_qform(), code=1)
+    nibabel.save(image, tmp_path / "nibabel.nii.gz")
+    for name in ("first", "second"):
+        write_volume(tmp_path / f"{name}.nii.gz", data, OBLIQUE)
+    ours = (tmp_path / "first.nii.gz").read_bytes()
+    assert gzip.decompress(ours) == gzip.decompress((tmp_path / "nibabel.nii.gz").read_bytes())
+    assert ours == (tmp_path / "second.nii.gz").read_bytes()
+
+
+def test_a_file_of_several_gzip_members_is_read_whole(tmp_path, comnet):
+    patient = write_utsw(tmp_path / "in", "BT0001")
+    scan = tmp_path / "in/BT0001/brain_t1.nii.gz"
+    raw = gzip.decompress(scan.read_bytes())
+    scan.write_bytes(gzip.compress(raw[:5000]) + gzip.compress(raw[5000:]))  # as parallel compressors write it
+    assert comnet("utsw", tmp_path / "in", "--out", tmp_path).code == 0
+    np.testing.assert_array_equal(load(tmp_path / FOLDER / "imagesTr/BT0001_0000.nii.gz"), patient.channels["T1n"])
 
 
 @pytest.mark.parametrize(("slope", "inter", "expected"), [(2.0, -10.0, np.int16), (0.25, 0.0, np.float32)])

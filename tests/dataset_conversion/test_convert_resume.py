@@ -41,6 +41,40 @@ def test_second_run_changes_nothing(tmp_path, source, comnet, options):
     assert snapshot(tmp_path / FOLDER) == before
 
 
+def test_links_after_copies_are_those_of_a_fresh_run_and_read_no_voxels(tmp_path, source, comnet):
+    assert comnet("utsw", source, "--out", tmp_path / "fresh", "--link").code == 0
+    assert comnet("utsw", source, "--out", tmp_path / "copied").code == 0
+    scan = source / "BT0001/brain_t1.nii.gz"
+    good, status = scan.read_bytes(), scan.stat()
+    scan.write_bytes(bytes(len(good)))  # same size, and the same time of change: nobody can tell without reading it
+    os.utime(scan, ns=(status.st_atime_ns, status.st_mtime_ns))
+    linked = comnet("utsw", source, "--out", tmp_path / "copied", "--link")
+    assert "converted 5 of 6 cases (0 unchanged since an earlier run, 20 files linked)" in linked.out
+    scan.write_bytes(good)
+    os.utime(scan, ns=(status.st_atime_ns, status.st_mtime_ns))
+    fresh, copied = tmp_path / "fresh" / FOLDER, tmp_path / "copied" / FOLDER
+    assert {name: data for name, (_, data) in snapshot(fresh).items()} == {
+        name: data for name, (_, data) in snapshot(copied).items()
+    }
+    places = [path.relative_to(copied) for path in copied.rglob("*.nii.gz") if path.is_symlink()]
+    assert len(places) == 20  # the four scans of five cases; the masks' 4 becomes 3
+    assert all((copied / place).readlink() == (fresh / place).readlink() for place in places)
+    before = snapshot(copied)
+    assert "5 unchanged" in comnet("utsw", source, "--out", tmp_path / "copied", "--link").out
+    assert snapshot(copied) == before
+
+
+def test_a_scan_changed_since_the_copies_is_read_before_it_is_linked(tmp_path, source, comnet):
+    comnet("utsw", source, "--out", tmp_path)
+    scan = source / "BT0001/brain_t1.nii.gz"
+    scan.write_bytes(bytes(scan.stat().st_size))
+    os.utime(scan, ns=(1, 1))
+    linked = comnet("utsw", source, "--out", tmp_path, "--link")
+    assert "converted 4 of 6 cases (0 unchanged since an earlier run, 16 files linked)" in linked.out
+    assert "unreadable: BT0001" in linked.out
+    assert not list((tmp_path / FOLDER).glob("*Tr/BT0001*"))
+
+
 def test_parallel_and_serial_write_the_same(tmp_path, source, comnet):
     assert comnet("utsw", source, "--out", tmp_path / "one").code == 0
     assert comnet("utsw", source, "--out", tmp_path / "two", "--jobs", "2").code == 0

@@ -1,4 +1,7 @@
-"""From masks to numbered lesions: connected components, joined by dilation and over touching tissue."""
+"""From masks to numbered lesions: connected components, joined by dilation and over touching tissue.
+
+Lesions fill a hundredth of an image at most: what can be done in the box around a mask, or at its voxels alone, is.
+"""
 
 from itertools import product
 from typing import Literal
@@ -7,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.evaluation.overlap import Mask
+from nnunetv2_comnet.evaluation.surfaces import box_around
 
 Numbers = npt.NDArray[np.integer]  # a lesion's number per voxel, 0 outside
 CONNECTIVITY: Literal[26] = 26
@@ -20,10 +24,15 @@ def components(mask: Mask, *, x_first: bool = False) -> Numbers:
     """
     import cc3d
 
+    numbers = np.zeros(mask.shape, np.int32)
+    if (box := box_around(mask)) is None:
+        return numbers
     # A rim of nothing: cc3d (4.1) refuses some masks that fill a small array.
-    voxels = np.ascontiguousarray(np.pad(mask.T if x_first else mask, 1))  # cc3d numbers in the order of memory
+    inside = np.pad(mask[box], 1)
+    voxels = np.ascontiguousarray(inside.T if x_first else inside)  # cc3d numbers in the order of memory
     numbered = cc3d.connected_components(voxels, connectivity=CONNECTIVITY)[1:-1, 1:-1, 1:-1]
-    return np.ascontiguousarray(numbered.T if x_first else numbered).astype(np.int32, copy=False)
+    numbers[box] = numbered.T if x_first else numbered
+    return numbers
 
 
 def joined_by_dilation(mask: Mask, dilations: int) -> tuple[Numbers, Numbers]:
@@ -34,17 +43,32 @@ def joined_by_dilation(mask: Mask, dilations: int) -> tuple[Numbers, Numbers]:
     """
     from scipy.ndimage import binary_dilation, generate_binary_structure
 
-    dilated = binary_dilation(mask, generate_binary_structure(3, 2), iterations=dilations)
+    dilated = np.zeros_like(mask)
+    if box := box_around(mask, dilations):
+        dilated[box] = binary_dilation(mask[box], generate_binary_structure(3, 2), iterations=dilations)
     reach = components(dilated, x_first=True)
-    return np.where(mask, reach, 0), reach
+    return np.where(mask, reach, np.int32(0)), reach
+
+
+def voxel_counts(numbers: Numbers) -> npt.NDArray[np.intp]:
+    """Each lesion's voxels (index: its number); the background, 0, is not counted."""
+    return np.bincount(numbers[numbers > 0], minlength=1)
 
 
 def without_small(numbers: Numbers, voxels: float) -> Numbers:
     """The lesions of more than so many voxels; their numbers stay."""
-    counts = np.bincount(numbers.ravel())
+    counts = voxel_counts(numbers)
     kept = np.arange(len(counts), dtype=numbers.dtype)
     kept[counts <= voxels] = 0
-    return kept[numbers]
+    return renumbered(numbers, kept)
+
+
+def renumbered(numbers: Numbers, new: npt.NDArray[np.integer]) -> Numbers:
+    """Lesion n gets number new[n]; new[0] is 0."""
+    result = np.zeros(numbers.shape, new.dtype)
+    there = numbers > 0
+    result[there] = new[numbers[there]]
+    return result
 
 
 def joined_over(numbers: Numbers, tissue: Numbers) -> npt.NDArray[np.int32]:
@@ -68,16 +92,18 @@ def joined_over(numbers: Numbers, tissue: Numbers) -> npt.NDArray[np.int32]:
 
 def _touching(first: Numbers, second: Numbers) -> set[tuple[int, int]]:
     """Pairs of numbers of which a voxel of one lies within a face or an edge of a voxel of the other."""
-    pairs: set[tuple[int, int]] = set()
-    if not first.any() or not second.any():
-        return pairs
-    for offset in product((-1, 0, 1), repeat=3):
-        if np.abs(offset).sum() > 2:
+    flat, others = (np.pad(numbers, 1).ravel() for numbers in (first, second))  # a rim: every voxel has neighbours
+    where = np.flatnonzero(flat > 0)
+    width = int(others.max(initial=0)) + 1
+    numbers = flat[where].astype(np.int64) * width
+    rows, columns = first.shape[1] + 2, first.shape[2] + 2
+    keys: set[int] = set()
+    for z, y, x in product((-1, 0, 1), repeat=3):
+        if abs(z) + abs(y) + abs(x) > 2:
             continue
-        here = tuple(slice(max(0, step), min(0, step) or None) for step in offset)
-        there = tuple(slice(max(0, -step), min(0, -step) or None) for step in offset)
-        pairs |= number_pairs(first[here], second[there])
-    return pairs
+        beside = others[where + (z * rows + y) * columns + x]
+        keys |= set(np.unique(numbers[beside > 0] + beside[beside > 0]).tolist())
+    return {divmod(key, width) for key in keys}
 
 
 def number_pairs(first: Numbers, second: Numbers) -> set[tuple[int, int]]:

@@ -17,6 +17,8 @@ from nnunetv2_comnet.evaluation.components import (
     joined_by_dilation,
     joined_over,
     number_pairs,
+    renumbered,
+    voxel_counts,
     without_small,
 )
 from nnunetv2_comnet.evaluation.protocols import NONE, ONE_TO_ONE, TISSUES, LesionRule, Protocol
@@ -72,8 +74,9 @@ def lesions_of(
         tissue_rule, tissue = protocol.rule_of(name), TISSUES[name]
         beside, _ = joined_by_dilation(np.isin(truth, tissue), tissue_rule.dilations)
         new = joined_over(numbers, beside)
-        numbers, reach = new[numbers], new[reach]
-        predicted = joined_over(predicted, _filtered(np.isin(prediction, tissue), tissue_rule))[predicted]
+        numbers, reach = renumbered(numbers, new), renumbered(reach, new)
+        new = joined_over(predicted, _filtered(np.isin(prediction, tissue), tissue_rule))
+        predicted = renumbered(predicted, new)
     return Lesions(numbers, reach, predicted)
 
 
@@ -95,7 +98,7 @@ def _by_dilation(lesions: Lesions, ignored_mm3: float, voxel_mm3: float) -> Pair
         touching.setdefault(lesion, []).append(component)
     touched = {component for found in touching.values() for component in found}
     false = len(_present(lesions.prediction) - touched)
-    volumes = np.bincount(lesions.truth.ravel()) * voxel_mm3
+    volumes = voxel_counts(lesions.truth) * voxel_mm3
     counted = sorted(lesion for lesion in _present(lesions.truth) if volumes[lesion] > ignored_mm3)
     pairs = tuple((lesion, tuple(touching[lesion])) for lesion in counted if lesion in touching)
     missed = len(counted) - len(pairs)
@@ -103,7 +106,7 @@ def _by_dilation(lesions: Lesions, ignored_mm3: float, voxel_mm3: float) -> Pair
 
 
 def _one_to_one(lesions: Lesions, protocol: Protocol, voxel_mm3: float) -> Pairing:
-    volumes = np.bincount(lesions.truth.ravel())
+    volumes = voxel_counts(lesions.truth)
     matched = _best_pairs(lesions, volumes)
     truths, predictions = len(_present(lesions.truth)), len(_present(lesions.prediction))
     found, false, missed = len(matched), predictions - len(matched), truths - len(matched)
@@ -121,7 +124,7 @@ def _best_pairs(lesions: Lesions, volumes: npt.NDArray[np.integer]) -> list[tupl
     """The one-to-one pairing with the largest sum of Dice; pairs below LEAST_DICE are none."""
     from scipy.optimize import linear_sum_assignment
 
-    sizes = np.bincount(lesions.prediction.ravel())
+    sizes = voxel_counts(lesions.prediction)
     if len(volumes) < 2 or len(sizes) < 2:
         return []
     both = (lesions.truth > 0) & (lesions.prediction > 0)
@@ -137,7 +140,7 @@ def _best_pairs(lesions: Lesions, volumes: npt.NDArray[np.integer]) -> list[tupl
 
 
 def _present(numbers: Numbers) -> set[int]:
-    return set(np.flatnonzero(np.bincount(numbers.ravel())).tolist()) - {0}
+    return set(np.flatnonzero(voxel_counts(numbers)).tolist())
 
 
 def mean_score(scores: list[float], pairing: Pairing, worst: float, nothing: float) -> float:

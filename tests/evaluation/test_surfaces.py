@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+import surface_distance
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter, generate_binary_structure
 from scipy.spatial.distance import cdist
 
 from nnunetv2_comnet.evaluation.protocols import AREA, VOXEL
@@ -94,6 +95,33 @@ def test_the_largest_distance_agrees_with_monai(spacing: tuple[float, float, flo
     surfaces = Surfaces(truth, prediction, spacing)
     assert surfaces.nsd(VOXEL, theirs + 1e-4) == 1
     assert surfaces.nsd(VOXEL, theirs - 1e-4) < 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("spacing", [*SPACINGS, (0.7, 0.9, 2.3)])
+@pytest.mark.parametrize("seed", [4, 5])
+def test_areas_and_distances_are_those_of_surface_distance(seed: int, spacing: tuple[float, float, float]) -> None:
+    # To the last bit: its own distance transform of the whole volume is the oracle. Specks make the volume large.
+    truth, prediction = (np.pad(mask, ((3, 20), (0, 5), (11, 4))) for mask in blobs(seed))
+    for position in ((0, 0, 0), (30, 2, 24), (34, 18, 1)):
+        prediction[position] = True
+    for first, second in ((truth, prediction), (prediction, truth), (truth, truth)):
+        theirs = surface_distance.compute_surface_distances(first, second, spacing)
+        ours = Surfaces(first, second, spacing)._areas
+        assert ours.keys() == theirs.keys()
+        for name, values in theirs.items():
+            np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("spacing", [*SPACINGS, (0.7, 0.9, 2.3)])
+def test_distances_between_voxels_are_those_of_scipys_transform(spacing: tuple[float, float, float]) -> None:
+    truth, prediction = blobs(6)
+    truth[0, 0, 0] = prediction[-1, -1, -1] = True  # the image's corners: beyond them is outside
+    borders = [mask & ~binary_erosion(mask, generate_binary_structure(3, 1)) for mask in (truth, prediction)]
+    maps = [distance_transform_edt(~border, sampling=spacing) for border in borders]
+    there, back = Surfaces(truth, prediction, spacing)._voxels
+    np.testing.assert_array_equal(there, maps[1][borders[0]])
+    np.testing.assert_array_equal(back, maps[0][borders[1]])
 
 
 def test_two_plates_by_hand() -> None:

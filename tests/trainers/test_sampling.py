@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_comnet.regions import BRATS_123
 from nnunetv2_comnet.settings import make_settings
-from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, target_transforms, training_transforms
+from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, RegionsOfLabels, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
 
 PATCH = (32, 32, 32)
@@ -107,6 +108,15 @@ def test_targets_are_the_regions_at_five_scales() -> None:
     for channel, members in enumerate(REGIONS):
         assert torch.equal(finest[channel] > 0, torch.isin(labels[0], torch.tensor(members)))
     assert all(a.numel() == 8 * b.numel() for a, b in pairwise(out["segmentation"]))
+
+
+@pytest.mark.parametrize("regions", [REGIONS, [(1, 2, 3), (1, 3), 3, 4]], ids=["regions", "a single label, an ignored"])
+def test_regions_are_those_of_the_stock_transform(regions: list[Any]) -> None:
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 5, (1, 9, 8, 7)).astype(np.int16))
+    theirs = ConvertSegmentationToRegionsTransform(regions)(segmentation=labels)["segmentation"]
+    ours = RegionsOfLabels(regions)(segmentation=labels)["segmentation"]
+    assert ours.dtype == theirs.dtype
+    assert torch.equal(ours, theirs)
 
 
 def test_the_augmentation_keeps_the_outside_of_the_brain_at_zero() -> None:

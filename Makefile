@@ -1,16 +1,18 @@
 # make demo: the main job on generated patients (CPU).  make test: lint, types, tests.
 # make evidence: after it, the baseline, the paper's table, fitted post-processing, scores and the HTML report.
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
+# make bench: every table of docs/benchmarks, on this machine; MEDNEXT_SOURCE=DIR names the official MedNeXt's checkout.
 # All set up .venv first.
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+BENCH ?= $(filter-out harness,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 # Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo evidence refinement-study test lint types fast clean
+.PHONY: demo evidence refinement-study bench test lint types fast clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -27,6 +29,13 @@ evidence: $(READY)
 
 refinement-study: $(READY)
 	$(BIN)/python -m study.run study_output --docs
+
+# Each as a user runs it, so without the setting above; one that fails does not keep the others from being made.
+bench: $(READY)
+	failed=0; for name in $(BENCH); do \
+	  env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/$$name.py --save \
+	    $(if $(MEDNEXT_SOURCE),--mednext-source "$(MEDNEXT_SOURCE)") || failed=1; \
+	done; exit $$failed
 
 lint: $(READY)
 	$(BIN)/ruff check .

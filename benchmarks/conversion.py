@@ -1,0 +1,187 @@
+"""Is `comnet convert` bound by gzip? Full-size generated patients; --jobs; --link once the checks are cached.
+
+    python benchmarks/conversion.py [--patients 50] [--generated 4] [--linked 625] [--save]
+
+Patients are generated as the phantom command does it; beyond `--generated` of them, the others are copies with noise,
+which compress no better. Everything lies in a temporary folder (TMPDIR), about 20 MB a patient.
+"""
+
+import contextlib
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from harness import Table, cores, interleaved, parser, report
+
+LAYOUT = "brats2021"
+COMNET = Path(sys.executable).parent / "comnet"
+SMALL_MM = 4.0  # of the patients that are linked: their voxels are not read again, only their number matters
+
+
+def main() -> None:
+    """Parses the command line, makes the patients, measures, reports."""
+    options = parser(__doc__)
+    options.add_argument("--patients", type=int, default=50)
+    options.add_argument("--generated", type=int, default=4, help="how many of them are not copies with noise")
+    options.add_argument("--linked", type=int, default=625, help="patients of the --link row")
+    options.add_argument("--pairs", type=int, default=5)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        source = patients(root / "patients", chosen.patients, min(chosen.generated, chosen.patients))
+        tables = [
+            share_of_gzip(source, root, chosen.patients),
+            scaling(source, root, chosen.patients, chosen.pairs),
+            linking(root, chosen.linked),
+        ]
+    notes = [
+        f"{chosen.patients} patients of 240 x 240 x 155 voxels, {chosen.generated} generated, the others with noise",
+        "gzip alone: the same files decompressed, and compressed again at the converter's level, and nothing else",
+        f"--link: {chosen.linked} patients of {SMALL_MM:g} mm voxels; links need the files' records, not their voxels",
+    ]
+    report("conversion", tables, notes, chosen.save)
+
+
+def patients(source: Path, count: int, generated: int) -> Path:
+    """Writes `count` patients below `source`: the first ones generated, then copies of them with noise in the brain."""
+    import nibabel
+    import numpy as np
+
+    from nnunetv2_comnet.phantom.write import PhantomSet, write_image, write_patients
+
+    names = write_patients(PhantomSet(source, LAYOUT, generated), jobs=1)
+    folder = next(source.glob(f"*/{names[0]}")).parent
+    for number in range(generated, count):
+        rng = np.random.default_rng(number)
+        model, name = names[number % generated], f"BraTS2021_{number + 1:05d}"
+        for path in sorted((folder / model).glob("*.nii.gz")):
+            data = np.asarray(nibabel.load(path).dataobj)
+            if "_seg" not in path.name:
+                noise = rng.integers(-1, 2, data.shape, dtype=np.int16)
+                data = np.where(data > 1, data + noise, data).astype(np.int16)
+            write_image(folder / name / path.name.replace(model, name), data.transpose(2, 1, 0), 1.0)
+    return source
+
+
+def share_of_gzip(source: Path, root: Path, count: int) -> Table:
+    """CPU seconds of one process, inside gzip and outside it."""
+    spent = {"decompress": 0.0, "compress": 0.0}
+    convert(source, root / "warm")
+    with gzip_timed(spent):
+        start = time.process_time()
+        convert(source, root / "timed")
+        whole = time.process_time() - start
+    rest = whole - sum(spent.values())
+    table = Table("Where one process spends its time", ["part", "CPU s a patient", "share"])
+    for part, seconds in (*spent.items(), ("everything else", rest), ("whole", whole)):
+        table.add(part, seconds / count, f"{100 * seconds / whole:.1f} %")
+    return table
+
+
+@contextlib.contextmanager
+def gzip_timed(spent: dict[str, float]) -> Iterator[None]:
+    """Adds up the CPU seconds of the converter's calls into gzip and zlib."""
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.process_time()
+            try:
+                return function(*arguments)
+            finally:
+                spent[part] += time.process_time() - start
+
+        return call
+
+    class Compressor:
+        def __init__(self, *arguments: Any) -> None:
+            real = compressobj(*arguments)
+            self.compress, self.flush = timed("compress", real.compress), timed("compress", real.flush)
+
+    compressobj = zlib.compressobj
+    with (
+        mock.patch.object(gzip, "decompress", timed("decompress", gzip.decompress)),
+        mock.patch.object(zlib, "compressobj", Compressor),
+    ):
+        yield
+
+
+def convert(source: Path, out: Path) -> None:
+    """Converts in this process."""
+    from nnunetv2_comnet.dataset_conversion.convert import ConversionOptions, convert_dataset
+
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # the progress bar
+        result = convert_dataset(ConversionOptions(layout=LAYOUT, source=source, dataset_id=501, out=out, folds=2))
+    assert not result.excluded, result.excluded[0].findings
+
+
+def scaling(source: Path, root: Path, count: int, pairs: int) -> Table:
+    """Wall seconds of the command for all patients, with one process and with more, against gzip alone."""
+    from nnunetv2_comnet.dataset_conversion.volumes import GZIP_LEVEL
+
+    files = sorted(source.rglob("*.nii.gz"))
+
+    def command(jobs: int) -> Callable[[], None]:
+        return lambda: comnet_convert(source, root / f"jobs{jobs}", "--jobs", str(jobs))
+
+    def gzip_alone() -> None:
+        for path in files:
+            zlib.compress(gzip.decompress(path.read_bytes()), GZIP_LEVEL)
+
+    columns = ["--jobs", "s", "s a patient", "gzip alone, s", "fraction of it", "times faster than --jobs 1", "of"]
+    table = Table("`comnet convert`, whole command", columns)
+    floor = interleaved(command(1), gzip_alone, pairs)
+    table.add("1", floor.ours, floor.ours / count, floor.peer, f"{100 / floor.ratio:.0f} %", None, None)
+    for jobs in sorted({2, cores()} - {1}):
+        found = interleaved(command(jobs), command(1), pairs)
+        table.add(jobs, found.ours, found.ours / count, None, None, 1 / found.ratio, min(jobs, cores()))
+    return table
+
+
+def comnet_convert(source: Path, out: Path, *words: str, fresh: bool = True) -> None:
+    """The command as users call it; `fresh` removes what an earlier run wrote."""
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+    command = [str(COMNET), "convert", LAYOUT, str(source), "-d", "501", "--out", str(out), *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def linking(root: Path, count: int) -> Table:
+    """Seconds of the command for many small patients: checked and copied, then linked, then with nothing to do."""
+    from nnunetv2_comnet.phantom.write import PhantomSet, write_patients
+
+    source, out = root / "many", root / "linked"
+    name = write_patients(PhantomSet(source, LAYOUT, 1, spacing_mm=SMALL_MM))[0]
+    model = next(source.glob(f"*/{name}"))
+    for number in range(2, count + 1):
+        other = model.parent / f"BraTS2021_{number:05d}"
+        other.mkdir()
+        for path in model.iterdir():
+            shutil.copy(path, other / path.name.replace(name, other.name))
+    table = Table(f"{count} patients, one after the other", ["run", "s"])
+    jobs = ("--jobs", str(cores()))
+    runs = (
+        ("first, copies", ()),
+        ("second, --link: checks are cached", ("--link",)),
+        ("third, --link again", ("--link",)),
+    )
+    for number, (what, words) in enumerate(runs):
+        start = time.perf_counter()
+        comnet_convert(source, out, *jobs, *words, fresh=number == 0)
+        table.add(what, time.perf_counter() - start)
+    return table
+
+
+if __name__ == "__main__":
+    main()

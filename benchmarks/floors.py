@@ -249,12 +249,8 @@ def _profiles(patch: Sequence[int], source: Any) -> list[harness.Table]:
     import torch
 
     networks: dict[str, list[Callable[[], object]]] = {}
-    official = harness.official_mednext(source)
-    if official is not None:
-        network = official(
-            in_channels=4, n_channels=32, n_classes=3, exp_r=[2, 3, 4, 4, 4, 4, 4, 3, 2], kernel_size=3,
-            deep_supervision=True, do_res=True, do_res_up_down=True, block_counts=[2] * 9, grn=True,
-        )  # fmt: skip
+    network = harness.official_b(source, 4, 3, deep_supervision=True)
+    if network is not None:
         networks["official"] = _run(network, torch.randn(1, 4, *patch))
     networks["ours"] = _run_ours(patch)
     tables = []

@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "benchmarks"
 PAIRS = 5
+EXPANSION_B = [2, 3, 4, 4, 4, 4, 4, 3, 2]  # of MedNeXt-B, by stage
 _OFFICIAL = "nnunet_mednext.network_architecture.mednextv1"
 
 
@@ -163,6 +164,17 @@ def official_mednext(source: Path | None) -> Any:
     except (ImportError, AttributeError) as error:
         print(f"official MedNeXt: skipped, as {source} cannot be imported: {error}")
         return None
+
+
+def official_b(source: Path | None, channels: int, regions: int, **options: Any) -> Any:
+    """The official MedNeXt-B, kernel 3, with GRN; None without its checkout. options: of its class."""
+    network = official_mednext(source)
+    if network is None:
+        return None
+    return network(
+        in_channels=channels, n_channels=32, n_classes=regions, exp_r=EXPANSION_B, kernel_size=3, do_res=True,
+        do_res_up_down=True, block_counts=[2] * 9, grn=True, **options,
+    )  # fmt: skip
 
 
 def _cell(value: object) -> str:

@@ -24,7 +24,6 @@ OURS, OURS_SMALL, OFFICIAL, OFFICIAL_SMALL, MONAI = (
     "ours", "ours, checkpointing expansion", "official", "official, checkpointing blocks", "MONAI",
 )  # fmt: skip
 CHANNELS, REGIONS, LEVELS = 4, 3, 5
-EXPANSION = [2, 3, 4, 4, 4, 4, 4, 3, 2]
 LR = 1e-3
 
 
@@ -159,13 +158,12 @@ def _network(name: str, source: Path | None) -> Any:
         from monai.networks.nets.mednext import MedNeXt
 
         return MedNeXt(in_channels=CHANNELS, out_channels=REGIONS, kernel_size=3, deep_supervision=True,
-                       encoder_expansion_ratio=EXPANSION[:4], bottleneck_expansion_ratio=EXPANSION[4],
-                       decoder_expansion_ratio=EXPANSION[5:], use_residual_connection=True,
+                       encoder_expansion_ratio=harness.EXPANSION_B[:4],
+                       bottleneck_expansion_ratio=harness.EXPANSION_B[4],
+                       decoder_expansion_ratio=harness.EXPANSION_B[5:], use_residual_connection=True,
                        global_resp_norm=True)  # fmt: skip
-    official = harness.official_mednext(source)
-    return official(in_channels=CHANNELS, n_channels=32, n_classes=REGIONS, exp_r=EXPANSION, kernel_size=3,
-                    deep_supervision=True, do_res=True, do_res_up_down=True, block_counts=[2] * 9, grn=True,
-                    checkpoint_style="outside_block" if name == OFFICIAL_SMALL else None)  # fmt: skip
+    style = "outside_block" if name == OFFICIAL_SMALL else None
+    return harness.official_b(source, CHANNELS, REGIONS, deep_supervision=True, checkpoint_style=style)
 
 
 def _infer(network: Any, x: Any) -> None:

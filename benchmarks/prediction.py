@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import Pairs, Table, official_mednext, parser, report
+from harness import Pairs, Table, official_b, official_mednext, parser, report
 from parts.prediction_case import CHANNELS, NAME, RESENC_PLANS, made_coarse_map, prepare, set_variables
 
 STEPS = (25, 8, 4, 1)
@@ -167,10 +167,7 @@ def predict_stock(task: dict[str, Any]) -> dict[str, Any]:
         names = configuration.network_arch_class_name
         network = get_network_from_plans(names, kwargs, imports, len(CHANNELS), 3, deep_supervision=False)
     else:
-        network = official_mednext(Path(task["source"]))(
-            in_channels=len(CHANNELS), n_channels=32, n_classes=3, exp_r=[2, 3, 4, 4, 4, 4, 4, 3, 2], kernel_size=3,
-            deep_supervision=False, do_res=True, do_res_up_down=True, block_counts=[2] * 9, grn=True,
-        )  # fmt: skip
+        network = official_b(Path(task["source"]), len(CHANNELS), 3, deep_supervision=False)
     timed = timed_module(network)
     device = torch.device(task["device"])
     predictor = nnUNetPredictor(task["tile_step"], use_mirroring=task["mirroring"], device=device, allow_tqdm=False)

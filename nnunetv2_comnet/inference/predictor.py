@@ -19,7 +19,6 @@ from nnunetv2_comnet.calibration import read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.decision import decide, nest
-from nnunetv2_comnet.inference.fold_maps import LEAST_PROBABILITY as LEAST_PROBABILITY  # the study's import
 from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
 from nnunetv2_comnet.inference.grids import Array, Grids

@@ -13,9 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_comnet.networks import cpu
-from nnunetv2_comnet.networks.operations import channel_norm, depthwise_conv3d, depthwise_conv_transpose3d, pointwise
+from nnunetv2_comnet.networks.operations import (
+    GRN_EPS,
+    channel_norm,
+    depthwise_conv3d,
+    depthwise_conv_transpose3d,
+    grn_share,
+    pointwise,
+)
 
-GRN_EPS = 1e-6
 Modulation = tuple[Tensor, Tensor]  # scale and shift, (B, C) each
 
 
@@ -25,9 +31,7 @@ def grn_response(x: Tensor, denominator: str = "mean") -> Tensor:
     x: (B, E, D, H, W), any floating type. Returns (B, E) in float32 (float64 for float64 input).
     denominator: "mean" as in the code of MedNeXt and ConvNeXt V2; "sum" gives exactly the mean form divided by E.
     """
-    norm = channel_norm(x)
-    response = norm / (norm.mean(dim=1, keepdim=True) + GRN_EPS)
-    return response / x.shape[1] if denominator == "sum" else response
+    return grn_share(channel_norm(x), denominator)
 
 
 def grn_reference(x: Tensor, gamma: Tensor, beta: Tensor, denominator: str = "mean") -> Tensor:

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from nnunetv2_comnet.networks import cpu
 
+GRN_EPS = 1e-6
+
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A 1x1x1 convolution, its weight shared by the samples or one per sample.
@@ -22,6 +24,12 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     weight = weight.expand(flat.shape[0], -1, -1)
     product = torch.bmm(weight, flat) if bias is None else torch.baddbmm(bias.to(weight.dtype)[:, None], weight, flat)
     return product.unflatten(2, x.shape[2:])
+
+
+def grn_share(norm: Tensor, denominator: str = "mean") -> Tensor:
+    """GRN's response (B, E): each channel's norm (B, E) over the channels' mean norm, or over that times E ("sum")."""
+    response = norm / (norm.mean(dim=1, keepdim=True) + GRN_EPS)
+    return response / norm.shape[1] if denominator == "sum" else response
 
 
 def channel_norm(x: Tensor) -> Tensor:

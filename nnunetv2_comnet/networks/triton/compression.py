@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnunetv2_comnet.networks.operations import grn_share
 from nnunetv2_comnet.networks.triton.checks import check_few_channels, check_shape, check_volume
 from nnunetv2_comnet.networks.triton.launch import BLOCK_E, BLOCK_V, STAGES, on_device_of, padded, split_of, warps_for
 
 NAME = "fused compression"
-GRN_EPS = 1e-6
 
 
 def grn_scale(squares: Tensor, gamma: Tensor, denominator: str = "mean") -> Tensor:
@@ -24,10 +24,7 @@ def grn_scale(squares: Tensor, gamma: Tensor, denominator: str = "mean") -> Tens
     """
     is_zero = squares == 0
     norm = torch.where(is_zero, 0, torch.sqrt(torch.where(is_zero, 1, squares)))
-    response = norm / (norm.mean(dim=1, keepdim=True) + GRN_EPS)
-    if denominator == "sum":
-        response = response / squares.shape[1]
-    return 1 + gamma.float() * response
+    return 1 + gamma.float() * grn_share(norm, denominator)
 
 
 def grn_compress(

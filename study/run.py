@@ -6,11 +6,12 @@ import multiprocessing
 import shutil
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from study.progress import Progress, set_environment
-from study.settings import DEFAULT, FULL, QUICK, STAGE_1, STAGE_2, folds_of
+from study.settings import DEFAULT, FULL, QUICK, STAGE_1, STAGE_2, Study, folds_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAME = "refinement_study"
@@ -39,31 +40,43 @@ def main() -> None:
 
 def run(progress: Progress) -> None:
     """All stages. nnU-Net is imported only here: it reads its folders' variables when it is."""
-    from study import patients, training
+    from study import patients
 
     patients.prepare(progress)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        progress.study.workers, context, initializer=training.start_worker, initargs=(context.Lock(),)
-    ) as pool:
+    with workers(progress.study) as pool:
         train_all(progress, pool, (STAGE_1,))
         train_all(progress, pool, STAGE_2)
         out, folds = progress.folder, progress.study.folds
         score_all(progress, pool, out, folds)
 
 
+def workers(study: Study) -> ProcessPoolExecutor:
+    """The study's processes, with one thread each."""
+    from study.training import start_worker
+
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(study.workers, context, initializer=start_worker, initargs=(context.Lock(),))
+
+
 def train_all(progress: Progress, pool: ProcessPoolExecutor, trainers: tuple[str, ...]) -> None:
     """Trains the folds that have no final checkpoint yet; folds of different trainers alternate."""
+    of_trainers = {trainer: folds_of(trainer, progress.study.folds) for trainer in trainers}
+    train_folds(progress, pool, of_trainers)
+
+
+def train_folds(progress: Progress, pool: ProcessPoolExecutor, of_trainers: Mapping[str, Sequence[int]]) -> None:
+    """Likewise, of each trainer the folds named."""
     from study.training import Fold, train
 
     jobs = [
         Fold(progress.folder, trainer, fold)
         for fold in progress.study.folds
-        for trainer in trainers
-        if fold in folds_of(trainer, progress.study.folds)
+        for trainer, folds in of_trainers.items()
+        if fold in folds
     ]
+    stage = 1 if STAGE_1 in of_trainers else 2
     missing = [job for job in jobs if not job.checkpoint.is_file()]
-    with progress.stage(f"train stage {1 if trainers == (STAGE_1,) else 2} ({len(jobs)} folds)"):
+    with progress.stage(f"train stage {stage} ({len(jobs)} folds)"):
         for job, seconds in zip(missing, pool.map(train, missing), strict=True):
             progress.log["folds"][f"{job.trainer} fold {job.fold}"] = seconds
             progress.save()

@@ -35,8 +35,8 @@ TRAININGS = 2 * len(QUICK.folds) + 3  # stage 1 and the default on every fold, t
 pytestmark = pytest.mark.e2e
 
 
-def run_study(folder: Path) -> str:
-    words = [sys.executable, "-m", "study.run", str(folder), "--quick"]
+def run_study(folder: Path, script: str = "study.run") -> str:
+    words = [sys.executable, "-m", script, str(folder), "--quick"]
     ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-3000:]
     return ran.stdout
@@ -180,3 +180,16 @@ def test_a_second_run_redoes_nothing(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in files}
     run_study(folder)
     assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_fewer_steps_are_scored_on_the_studys_own_models(folder: Path, report: dict[str, Any]) -> None:
+    checkpoints = {path: path.stat().st_mtime_ns for path in folder.glob("results/*/*/fold_*/checkpoint_final.pth")}
+    run_study(folder, "study.reverse_steps")
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    rows = rows_of((folder / "reverse_steps.md").read_text(), "reverse steps")
+    assert list(rows) == ["none", "25", "8", "4", "1"]
+    for steps, key in (("none", FIRST), ("1", "first_one_step")):
+        expected = [report["rows"][key]["mean"]["dice"][region] for region in MEMBERS][::-1]
+        assert [float(cell) for cell in rows[steps][:3]] == pytest.approx(expected, abs=5.1e-5)
+    seconds = [float(cells[-1]) for name, cells in rows.items() if name != "none"]
+    assert min(seconds) > 0

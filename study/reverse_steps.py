@@ -1,0 +1,135 @@
+"""Quality against time of fewer reverse steps: `python -m study.reverse_steps FOLDER [--docs] [--quick]`.
+
+In the refinement study's folder or one of its own: the first fold's refiner corrects its own fold's map of the study's
+held-out patients, at full strength. What is missing of stage 1 and of that refiner is trained first.
+"""
+
+import argparse
+import functools
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
+from study.progress import Progress, set_environment
+from study.run import DOCS, train_folds, workers
+from study.settings import AVERAGE, DEFAULT, FIRST, FULL, QUICK, STAGE_1, RefinedRow
+from study.statistic import COLUMNS, Difference, difference, table
+
+NAME = "reverse_steps"
+STEPS = (25, 8, 4, 1)
+COARSE, SECONDS = "coarse", "seconds"
+
+
+def main() -> None:
+    """Parses the command line, trains what is missing, refines, writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m study.reverse_steps", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the refinement study's, or a new one")
+    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
+    parser.add_argument("--docs", action="store_true", help="copy the page to docs/")
+    options = parser.parse_args()
+    if options.quick and options.docs:
+        parser.error("--quick measures nothing that belongs into docs/")
+    out = options.folder.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    set_environment(out)
+    progress = Progress(out, QUICK if options.quick else FULL)
+    page = run(progress)
+    write_text(out / f"{NAME}.md", page)
+    if options.docs:
+        shutil.copyfile(out / f"{NAME}.md", DOCS / f"{NAME}.md")
+    progress.say(f"done: {out / NAME}.md")
+
+
+def run(progress: Progress) -> str:
+    """All stages; returns the page. nnU-Net is imported only here: it reads its folders' variables when it is."""
+    from study import held_out, patients
+
+    patients.prepare(progress)
+    out, folds = progress.folder, progress.study.folds
+    with workers(progress.study) as pool:
+        train_folds(progress, pool, {STAGE_1: folds})
+        train_folds(progress, pool, {DEFAULT: folds[:1]})
+        cases = patients.held_out_cases(out)
+        with progress.stage(f"coarse maps of {len(cases)} held-out patients"):
+            list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
+        with progress.stage("refine by fewer steps"):
+            results = _scored_alone(pool, out, cases, folds)
+    return markdown(results, progress)
+
+
+def _scored_alone(
+    pool: ProcessPoolExecutor, out: Path, cases: Sequence[str], folds: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """One patient after the other, so that no neighbour is in the times."""
+    return [pool.submit(score_patient, out, case, folds).result() for case in cases]
+
+
+def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any]:
+    """rows: scores of the coarse map and by number of steps; seconds: of each number. Kept in a file."""
+    from nnunetv2_comnet.inference.decision import THRESHOLD
+    from nnunetv2_comnet.inference.model_folder import CHECKPOINT
+    from study.held_out import read_coarse
+    from study.refining import PatientMaps, load_refiners
+    from study.scores import score
+    from study.training import model_folder
+
+    path = out / NAME / f"{case}.json"
+    model = sha256(model_folder(out, DEFAULT) / f"fold_{folds[0]}" / CHECKPOINT)
+    if path.is_file():
+        stored: dict[str, Any] = read_json(path)
+        if stored["model"] == model:
+            return stored
+    patient = read_coarse(out, case)
+    load_refiners(out, DEFAULT, folds[:1])
+    maps = PatientMaps(out, patient, folds[:1])
+    result: dict[str, Any] = {"case": case, "model": model, "rows": {}, SECONDS: {}}
+    result["rows"][COARSE] = score(patient, maps.single[0] > THRESHOLD)
+    for steps in STEPS:
+        row = RefinedRow(str(steps), "", DEFAULT, steps=steps, folds=1, reference=FIRST)
+        start = time.perf_counter()
+        refined = maps.refined(row)
+        result[SECONDS][str(steps)] = time.perf_counter() - start
+        result["rows"][str(steps)] = score(patient, refined > THRESHOLD)
+    write_json(path, result)
+    return result
+
+
+def markdown(results: Sequence[dict[str, Any]], progress: Progress) -> str:
+    """The page: a row per number of steps, with the paired difference to the coarse map and the time of a patient."""
+    coarse = table(results, COARSE, "dice")
+    lines = [
+        f"| reverse steps | {' | '.join(COLUMNS)} | {AVERAGE}, difference to the coarse map | seconds a patient |",
+        "| ---: | " + " | ".join(["---:"] * (len(COLUMNS) + 2)) + " |",
+        f"| none | {_cells(coarse)} | reference | |",
+    ]
+    for steps in map(str, STEPS):
+        scores = table(results, steps, "dice")
+        seconds = sorted(result[SECONDS][steps] for result in results)[len(results) // 2]
+        change = _interval(difference(scores[:, -1], coarse[:, -1]))
+        lines.append(f"| {steps} | {_cells(scores)} | {change} | {seconds:.2f} |")
+    return (
+        "# Fewer reverse steps: quality against time\n\n"
+        f"Mean Dice of {len(results)} held-out generated patients, the first fold's refiner on its own fold's map at "
+        "full strength (alpha = 1); in brackets the 95 % bootstrap interval of the mean paired difference. Seconds: "
+        "the median patient's refinement by one fold, one thread, without stage 1. `comnet predict --steps N` chooses.\n\n"
+        + "\n".join(lines)
+        + "\n\nPatients, training and settings are those of the [refinement study](refinement_study.md): "
+        f"`comnet plan --preset demo {' '.join(progress.study.plan_flags)}`. Made by `python -m study.reverse_steps "
+        "FOLDER --docs`.\n"
+    )
+
+
+def _cells(scores: Any) -> str:
+    return " | ".join(f"{mean:.4f}" for mean in scores.mean(axis=0))
+
+
+def _interval(found: Difference) -> str:
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+if __name__ == "__main__":
+    main()

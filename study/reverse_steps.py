@@ -115,7 +115,8 @@ def markdown(results: Sequence[dict[str, Any]], progress: Progress) -> str:
         "# Fewer reverse steps: quality against time\n\n"
         f"Mean Dice of {len(results)} held-out generated patients, the first fold's refiner on its own fold's map at "
         "full strength (alpha = 1); in brackets the 95 % bootstrap interval of the mean paired difference. Seconds: "
-        "the median patient's refinement by one fold, one thread, without stage 1. `comnet predict --steps N` chooses.\n\n"
+        "the median patient's refinement by one fold, one thread, without stage 1. `comnet predict --steps N` chooses."
+        "\n\n"
         + "\n".join(lines)
         + "\n\nPatients, training and settings are those of the [refinement study](refinement_study.md): "
         f"`comnet plan --preset demo {' '.join(progress.study.plan_flags)}`. Made by `python -m study.reverse_steps "

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -20,8 +21,21 @@ from nnunetv2_comnet.settings import Axes, Settings, fit_patch, make_settings, p
 PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
+INTENSITY_SAMPLES = 10**6  # of every channel, over all cases
 
 log = logging.getLogger(__name__)
+
+
+class FingerprintExtractor(DatasetFingerprintExtractor):
+    """nnU-Net's, with fewer samples of the intensities.
+
+    Their statistics normalise CT alone, which our plans never do; nnU-Net's 1e8 voxels a channel take 5 GB and most of
+    the time, however small the images.
+    """
+
+    def __init__(self, dataset_name_or_id: str | int, num_processes: int = 8, verbose: bool = False) -> None:
+        super().__init__(dataset_name_or_id, num_processes, verbose)
+        self.num_foreground_voxels_for_intensitystats = INTENSITY_SAMPLES
 
 
 class CoMNeTPlanner(ExperimentPlanner):
@@ -96,7 +110,9 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
             f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
         ) from error
     with _nnunet_messages_to_log():
-        extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty())
+        extract_fingerprint_dataset(
+            dataset, FingerprintExtractor, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty()
+        )
     return name
 
 

@@ -6,6 +6,7 @@ This is the planner's one place of contact with nnU-Net. `apply_settings` serves
 import contextlib
 import io
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,11 @@ def _remove_if_cut(path: Path) -> None:
 def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
     """Runs nnU-Net's own preprocessing of 3d_fullres, as `nnUNetv2_preprocess` does."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
+    # nnU-Net copies no mask over one that looks newer, and one whose copying was killed does.
+    folder = Path(nnUNet_preprocessed, str(maybe_convert_to_dataset_name(dataset)))
+    shutil.rmtree(folder / "gt_segmentations", ignore_errors=True)
     with _nnunet_messages_to_log():
         preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs], show_progress_bar=sys.stderr.isatty())
 

@@ -65,6 +65,8 @@ class World:
             "nnUNet_def_n_proc": "1",
             "OMP_NUM_THREADS": "1",
         }
+        for name in ("raw", "preprocessed", "results"):
+            (root / name).mkdir(exist_ok=True)
         self._run("comnet", "phantom", str(self.patients), "--cases", str(CASES), "--spacing", "4")
 
     @functools.cache  # noqa: B019 - one for the module

@@ -47,6 +47,7 @@ def follow(job: Job, *, going_on: bool = False, kill_after_s: float | None = Non
     """
     words = [str(BIN / job.words[0]), *job.words[1:], *(job.go_on if going_on else ())]
     log = job.output.parent / f"{job.output.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as stream:
         process = subprocess.Popen(
             words, env={**os.environ, **job.variables}, stdout=stream, stderr=stream, start_new_session=True

@@ -19,9 +19,9 @@ from nnunetv2_comnet.dataset_conversion.findings import Finding, error, has_erro
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, MaskSource
 from nnunetv2_comnet.dataset_conversion.masks import ChosenMask, choose_mask, missing_mask
 from nnunetv2_comnet.dataset_conversion.scan import CaseFiles
-from nnunetv2_comnet.dataset_conversion.volumes import Volume, link_whole, read_volume, write_volume
+from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume, write_volume
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import read_json, write_json
+from nnunetv2_comnet.files import link_whole, read_json, write_json
 from nnunetv2_comnet.regions import LabelScheme
 
 RULES_VERSION = 2  # raise it when a check or the written files change: every case is then converted anew
@@ -143,7 +143,7 @@ def _from_record(content: dict[str, Any]) -> CaseResult:
 
 
 def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
-    """Converts or refuses one case. Only a failure to write (a full disk) raises: OSError."""
+    """Converts or refuses one case. Only a failure to write (a full disk) raises: `OutputError`."""
     folder = settings.dataset_folder
     mark = fingerprint(files, settings)
     copied = earlier_result(files, replace(settings, link=False)) if settings.link else None

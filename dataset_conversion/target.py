@@ -62,7 +62,8 @@ def prepare_folder(folder: Path, cases: Collection[str], overwrite: bool) -> Non
         )
     for case in stale:
         remove_case(folder, case)
-    for part in (folder, folder / "imagesTr", folder / "labelsTr", folder / "previews", folder / ".comnet" / "cases"):
+    # The records' folder first: without it, what a run left that was killed right here would pass for a stranger's.
+    for part in (folder / ".comnet" / "cases", folder, folder / "imagesTr", folder / "labelsTr", folder / "previews"):
         if part.name != "previews":
             part.mkdir(parents=True, exist_ok=True)
         remove_leftovers(part)

@@ -7,9 +7,6 @@ it is refused instead of choosing one (NIfTI-1 standard, "method 2" and "method 
 import gzip
 import io
 import math
-import os
-import shutil
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ import SimpleITK as sitk  # noqa: N813 (the field's own spelling)
 from nibabel import imageglobals
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
-from nnunetv2_comnet.files import PARTIAL, written_whole
+from nnunetv2_comnet.files import written_whole
 
 GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
 GZIP_LEVEL = 1  # nibabel's own
@@ -68,6 +65,8 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
     try:
         image, raw = _read_image(path)
         data, scaled = _values(image, raw)
+    except MemoryError:  # not the file's fault
+        raise
     except Exception as problem:  # whatever a broken file makes the reader raise is the file's defect
         return None, [error("unreadable", f"{path.name} cannot be read: {_one_line(problem)}")]
     shape = data.shape
@@ -204,17 +203,6 @@ def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.fl
         stream.write(gzipped.compress(header.getvalue()))
         stream.write(gzipped.compress(np.asfortranarray(data).T))  # x fastest, as the file wants it: no copy
         stream.write(gzipped.flush())
-
-
-def link_whole(target: Path, source: Path) -> None:
-    """Makes `target` a link to `source`, in one step even where an older file is replaced."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
-    try:
-        os.symlink(os.path.abspath(source), folder / target.name)
-        os.replace(folder / target.name, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> str:

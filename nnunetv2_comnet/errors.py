@@ -11,3 +11,7 @@ class DataError(ComnetError):
 
 class ConfigurationError(ComnetError):
     """An option, a plans file or an environment variable has a value that cannot be used."""
+
+
+class OutputError(DataError):
+    """A file cannot be written: no room, no permission, a medium that fails. Nothing half-written is left."""

@@ -1,19 +1,33 @@
 """Files are written whole or not at all: to a temporary name beside the target, flushed, then renamed."""
 
 import contextlib
+import errno
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.errors import DataError, OutputError
 
 PARTIAL = ".partial-"
 GENERATED_MARKER = "phantom.json"  # in a folder of generated patients, whose data must never pass for real ones
+
+
+_MAKE_ROOM, _MAY_NOT = "make room", "choose a folder that may be written to"
+_REMEDIES = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: _MAY_NOT,
+    errno.EACCES: _MAY_NOT,
+    errno.EPERM: _MAY_NOT,
+}
 
 
 @contextlib.contextmanager
@@ -21,18 +35,60 @@ def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path with the target's own name; on a clean exit it becomes `target`, else it vanishes.
 
     The temporary file lies in a hidden folder beside the target: on the same file system, so that the rename is
-    atomic, and out of sight of readers that list `*.nii.gz` (nnU-Net would take a hidden file for a case).
+    atomic, and out of sight of readers that list `*.nii.gz` (nnU-Net would take a hidden file for a case). Raises
+    `OutputError` where it cannot be written.
     """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
-    try:
-        temporary = folder / target.name
+    with _beside(Path(target)) as temporary:
         yield temporary
         _flush_to_disk(temporary)
-        os.replace(temporary, target)
+        _put_in_place(temporary, Path(target))
+
+
+def link_whole(target: Path, source: Path) -> None:
+    """Makes `target` a link to `source`, in one step even where an older file is replaced."""
+    with _beside(target) as temporary:
+        os.symlink(os.path.abspath(source), temporary)
+        _put_in_place(temporary, target)
+
+
+def cannot_write(target: str | os.PathLike[str], reason: str, remedy: str = _MAKE_ROOM) -> OutputError:
+    """The error of a target that some writer gave up on, or that it left unfinished."""
+    return OutputError(f"{target} cannot be written: {reason}; {remedy}, then run the same command again")
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A free path of the target's name in a hidden folder beside it; the folder vanishes in the end."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
+    except OSError as error:
+        raise _as_output_error(target, error) from error
+    try:
+        yield folder / target.name
+    except OSError as error:
+        elsewhere = error.filename is not None and not str(error.filename).startswith(str(folder))
+        if elsewhere or error.errno is None:  # of a file that was read meanwhile
+            raise
+        raise _as_output_error(target, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_output_error(target: Path, error: OSError) -> OutputError:
+    remedy = _REMEDIES.get(error.errno or 0, "mend that")
+    return cannot_write(target, (error.strerror or str(error)).lower(), remedy)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Renames, and flushes the folder, so that the rename itself survives a power cut."""
+    os.replace(temporary, target)
+    with contextlib.suppress(OSError):  # some file systems, and Windows, flush no folders
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
@@ -66,6 +122,26 @@ def sha256(source: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def require_uncut(image: str | os.PathLike[str]) -> None:
+    """Reads a gzipped image to its end and checks its sum; `DataError` where it is cut or damaged. Others pass.
+
+    SimpleITK, nnU-Net's reader and writer, takes the missing end of an image for zeros, and says nothing.
+    """
+    try:
+        with open(image, "rb") as file:
+            if file.read(2) != b"\x1f\x8b":  # no gzip: the reader says what is wrong, if anything
+                return
+        with gzip.open(image) as stream:
+            while stream.read(1 << 20):
+                pass
+    except FileNotFoundError:
+        return
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(
+            f"{image} cannot be read as an image: it is cut or damaged; copy or predict it again"
+        ) from error
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -6,16 +6,21 @@ This is the planner's one place of contact with nnU-Net. `apply_settings` serves
 import contextlib
 import io
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
 from nnunetv2_comnet.settings import Axes, Settings, fit_patch, make_settings, parse_settings
 
 PLANS_NAME = "nnUNetCoMNeTPlans"
@@ -85,10 +90,13 @@ class CoMNeTPlanner(ExperimentPlanner):
         }
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Keeps 3d_fullres, adds the `comnet` section, and lets nnU-Net write the file."""
-        plans["configurations"] = {CONFIGURATION: plans["configurations"][CONFIGURATION]}
+        """Keeps 3d_fullres, adds the `comnet` section; nnU-Net's own method would write the file in place."""
+        target = Path(nnUNet_preprocessed, self.dataset_name, f"{self.plans_identifier}.json")
+        users = read_json(target)["configurations"] if target.is_file() else {}  # as nnU-Net: what a user added stays
+        plans["configurations"] = {**users, CONFIGURATION: plans["configurations"][CONFIGURATION]}
         plans[SECTION] = self.settings.model_dump(mode="json")
-        super().save_plans(plans)
+        recursive_fix_for_json_export(plans)
+        write_json(target, plans)
 
 
 def write_plans(dataset: int, settings: Settings, plans_name: str = PLANS_NAME) -> dict[str, Any]:
@@ -99,7 +107,7 @@ def write_plans(dataset: int, settings: Settings, plans_name: str = PLANS_NAME) 
 
 
 def prepare_dataset(dataset: int, jobs: int) -> str:
-    """Extracts the fingerprint where it is missing. Returns the dataset's name; an unknown id is refused."""
+    """Extracts the fingerprint where it is missing or was cut. Returns the dataset's name; an unknown id is refused."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
@@ -109,6 +117,12 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
         raise ConfigurationError(
             f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
         ) from error
+    folder = Path(nnUNet_preprocessed, name)
+    remove_leftovers(folder)
+    for file in ("dataset_fingerprint.json", "splits_final.json"):  # nnU-Net writes both in place, never twice
+        _remove_if_cut(folder / file)
+    if (splits := Path(nnUNet_raw, name, "splits_final.json")).is_file() and not (folder / splits.name).exists():
+        write_json(folder / splits.name, read_json(splits))
     with _nnunet_messages_to_log():
         extract_fingerprint_dataset(
             dataset, FingerprintExtractor, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty()
@@ -116,10 +130,20 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
     return name
 
 
+def _remove_if_cut(path: Path) -> None:
+    """A file that does not end as JSON must: a killed run, or a full disk, left it."""
+    if path.is_file() and not path.read_text(encoding="utf-8").rstrip().endswith(("}", "]")):
+        path.unlink()
+
+
 def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
     """Runs nnU-Net's own preprocessing of 3d_fullres, as `nnUNetv2_preprocess` does."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
+    # nnU-Net copies no mask over one that looks newer, and one whose copying was killed does.
+    folder = Path(nnUNet_preprocessed, str(maybe_convert_to_dataset_name(dataset)))
+    shutil.rmtree(folder / "gt_segmentations", ignore_errors=True)
     with _nnunet_messages_to_log():
         preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs], show_progress_bar=sys.stderr.isatty())
 

@@ -22,6 +22,8 @@ from nnunetv2_comnet.cli import (
 )
 from nnunetv2_comnet.errors import ComnetError
 
+log = logging.getLogger(__name__)
+
 app = typer.Typer(
     name="comnet",
     help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, predict, check. Training is nnU-Net's "
@@ -60,11 +62,21 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1."""
+    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1.
+
+    So does what the machine lacks: memory, or a file or folder that the system refuses.
+    """
     try:
         app()
     except ComnetError as error:
         typer.echo(f"comnet: error: {error}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        typer.echo("comnet: error: not enough memory; end other programs, or use fewer --jobs", err=True)
+        sys.exit(1)
+    except OSError as error:
+        log.debug("", exc_info=True)
+        typer.echo(f"comnet: error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("comnet: interrupted; run the same command again to go on", err=True)

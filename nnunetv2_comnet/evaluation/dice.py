@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import require_uncut
 from nnunetv2_comnet.regions import SHORT_NAMES
 
 BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
@@ -132,6 +133,7 @@ def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.intege
 def _read(path: Path) -> Any:
     import SimpleITK
 
+    require_uncut(path)
     try:
         return SimpleITK.ReadImage(str(path))
     except RuntimeError as error:

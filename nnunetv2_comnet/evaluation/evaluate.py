@@ -108,15 +108,15 @@ def _run(files: Sequence[CaseFiles], jobs: int) -> Iterator[Outcome]:
     """The outcomes in the order of the files."""
     if jobs < 1:
         raise ConfigurationError(f"{jobs} jobs cannot run; use 1 or more")
-    if min(jobs, len(files)) == 1:
-        yield from map(evaluate_case, files)
-        return
-    # Spawned processes inherit no threads or locks, on every system.
-    with ProcessPoolExecutor(min(jobs, len(files)), multiprocessing.get_context("spawn")) as pool:
-        try:
+    try:
+        if min(jobs, len(files)) == 1:
+            yield from map(evaluate_case, files)
+            return
+        # Spawned processes inherit no threads or locks, on every system.
+        with ProcessPoolExecutor(min(jobs, len(files)), multiprocessing.get_context("spawn")) as pool:
             yield from pool.map(evaluate_case, files)
-        except BrokenProcessPool as error:
-            raise DataError("a process ended while it scored, often for want of memory; use fewer --jobs") from error
+    except (BrokenProcessPool, MemoryError) as error:  # no score at all is better than that of a missing case
+        raise DataError("a process ended while it scored, often for want of memory; use fewer --jobs") from error
 
 
 def _version(package: str) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_json, require_uncut
 
 ENDING = ".nii.gz"
 _GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
@@ -44,6 +44,7 @@ def read_image(path: Path) -> Image:
     """Reads a NIfTI image of three axes; `DataError` where it cannot be read."""
     import SimpleITK
 
+    require_uncut(path)
     try:
         image = SimpleITK.ReadImage(os.fspath(path))
         voxels = SimpleITK.GetArrayFromImage(image)

@@ -99,7 +99,6 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
 def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kept: Sequence[str]) -> None:
     """The files that stock commands expect beside masks, and a record of every mask that stays."""
     folder = outputs.folder
-    folder.mkdir(parents=True, exist_ok=True)
     if not records.part:  # beside another part, its files would be taken for leftovers
         for place in (folder, *(folder / kind for kind in MAPS)):
             remove_leftovers(place)

@@ -12,7 +12,7 @@ import SimpleITK
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.files import cannot_write, require_uncut, written_whole
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 
 Properties = dict[str, Any]
@@ -36,9 +36,12 @@ def read_images(reader: Any, images: Sequence[Path], channels: Sequence[str]) ->
     for image in images:
         if not image.is_file():
             raise DataError(f"{image} does not exist")
+        require_uncut(image)
     try:
         with nnunet_messages_to_log() as said:
             data, properties = reader.read_images([str(image) for image in images])
+    except MemoryError:  # not the files' fault
+        raise
     except Exception as error:  # whatever a reader throws at a broken file
         reason = str(error) or said.getvalue().split("Image files:")[0]
         raise DataError(f"the images cannot be read together: {one_line(reason)}") from error
@@ -58,6 +61,7 @@ def write_label_map(writer: Any, labels: npt.NDArray, path: Path, properties: Pr
     """Writes labels (Z, Y, X, the reader's axes) with nnU-Net's own writer, whole or not at all."""
     with written_whole(path) as temporary:
         writer.write_seg(labels, str(temporary), properties)
+        _require_written(temporary, path)
 
 
 def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
@@ -68,25 +72,36 @@ def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
     values = np.ascontiguousarray(values, np.float32)
     with written_whole(path) as temporary:
         if "sitk_stuff" in properties:
-            _write_with_sitk(values, temporary, properties["sitk_stuff"])
+            SimpleITK.WriteImage(_sitk_image(values, properties["sitk_stuff"]), str(temporary), True)
         else:
-            _write_with_nibabel(values, temporary, properties["nibabel_stuff"])
+            nibabel.save(_nibabel_image(values, properties["nibabel_stuff"]), temporary)
+        _require_written(temporary, path)
 
 
-def _write_with_sitk(values: npt.NDArray, path: Path, geometry: dict[str, Any]) -> None:
+def _require_written(written: Path, target: Path) -> None:
+    """Raises `OutputError` for a file that SimpleITK cut without a word, as it does where the disk is full."""
+    try:
+        require_uncut(written)
+        if written.suffix == ".nii":
+            nibabel.Nifti1Image.from_filename(written).get_fdata()
+    except (DataError, OSError) as error:
+        raise cannot_write(target, "the writer left it unfinished, as on a full disk") from error
+
+
+def _sitk_image(values: npt.NDArray, geometry: dict[str, Any]) -> Any:
     image = SimpleITK.GetImageFromArray(values)
     image.SetSpacing(geometry["spacing"])
     image.SetOrigin(geometry["origin"])
     image.SetDirection(geometry["direction"])
     if "original_orientation" in geometry:
         image = SimpleITK.DICOMOrient(image, geometry["original_orientation"])
-    SimpleITK.WriteImage(image, str(path), True)
+    return image
 
 
-def _write_with_nibabel(values: npt.NDArray, path: Path, geometry: dict[str, Any]) -> None:
+def _nibabel_image(values: npt.NDArray, geometry: dict[str, Any]) -> Any:
     affine = geometry.get("reoriented_affine", geometry["original_affine"])
     image = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine)
     if "reoriented_affine" in geometry:
         original = io_orientation(geometry["original_affine"])
         image = image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), original))
-    nibabel.save(image, path)
+    return image

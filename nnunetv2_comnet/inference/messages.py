@@ -3,16 +3,20 @@
 import contextlib
 import io
 import logging
+import re
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import torch
+
 from nnunetv2_comnet.errors import ComnetError
 
 log = logging.getLogger(__name__)
 
+_NO_MEMORY = re.compile("DefaultCPUAllocator|not enough memory|can't allocate memory|std::bad_alloc")  # torch, ITK
 LONGEST = 300  # characters of somebody else's message that fit a line of ours
 
 
@@ -81,7 +85,11 @@ def nnunet_messages_to_log() -> Iterator[io.StringIO]:
 def one_line(error: BaseException | str) -> str:
     """A text or an exception on one line of bounded length, with the exception's type where its text needs it."""
     text = " ".join(str(error).split())
-    if isinstance(error, BaseException) and not isinstance(error, ComnetError | SystemExit | OSError | RuntimeError):
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "not enough GPU memory; --not_on_device keeps whole volumes off the GPU"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
+        text = f"not enough memory: {text or 'no more is known'}"
+    elif isinstance(error, BaseException) and not isinstance(error, ComnetError | SystemExit | OSError | RuntimeError):
         text = f"{type(error).__name__}: {text}"
     elif isinstance(error, BaseException):
         text = text or type(error).__name__

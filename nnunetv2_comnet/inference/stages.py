@@ -1,6 +1,7 @@
 """Three stages of work on item after item, one after another or overlapping in threads, with the same results."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Outcome(Generic[Item]):
             result = stage(self.item, self.result)
         except Exception as error:  # whatever one item provokes, the others are worked on
             caught = error
+            traceback.clear_frames(error.__traceback__)  # they hold the item's volumes, which the next one's need
         return Outcome(self.item, self.seconds + time.monotonic() - start, result, caught)
 
 

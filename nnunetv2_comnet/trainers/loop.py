@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed, nn
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.files import cannot_write, remove_leftovers, written_whole
 from nnunetv2_comnet.settings import Settings
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.region_scores import mean_dice, region_counts
 
-FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"
 
 
 class PatienceSpent(Exception):  # noqa: N818 - not an error: it leaves nnU-Net's training loop
@@ -39,8 +40,11 @@ class EpochLoop(nnUNetTrainer):
 
     def run_training(self) -> None:
         """nnU-Net's loop, left early when patience is spent, not entered when the training was finished before."""
+        if self.local_rank == 0:
+            remove_leftovers(self.output_folder)
         if self.training_is_over:
             self.print_to_log_file("this training was finished before; going on with the validation")
+            Path(self.output_folder, LATEST).unlink(missing_ok=True)  # left where a kill came between the two
             return
         try:
             super().run_training()
@@ -150,13 +154,17 @@ class EpochLoop(nnUNetTrainer):
         super().on_train_end()
         self.training_is_over = True
 
+    @one_line_errors
     def save_checkpoint(self, filename: str) -> None:
         """nnU-Net's checkpoint, written whole or not at all."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
         with written_whole(filename) as temporary:
-            super().save_checkpoint(str(temporary))
+            try:
+                super().save_checkpoint(str(temporary))
+            except RuntimeError as error:  # torch's own writer tells a full disk so
+                raise cannot_write(filename, str(error).splitlines()[0], "make room") from error
 
     @one_line_errors
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:

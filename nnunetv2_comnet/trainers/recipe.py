@@ -3,6 +3,7 @@
 loop.py holds what happens epoch by epoch; this file what is set up once: loss, optimiser, scales, batches.
 """
 
+import contextlib
 import os
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
-from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import read_json, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.settings import STRIDES, Settings
@@ -78,7 +81,7 @@ class RecipeTrainer(EpochLoop):
     def on_train_start(self) -> None:
         """Warns where another fold of this model was trained with other settings: nnU-Net keeps one plans.json."""
         saved = os.path.join(self.output_folder_base, "plans.json")
-        if os.path.isfile(saved):
+        with contextlib.suppress(DataError):  # there is none, or a kill cut it: nnU-Net writes it in place, below
             other = read_json(saved).get(SECTION, {})
             changed = [name for name, value in self.plans_manager.plans[SECTION].items() if other.get(name) != value]
             if changed:
@@ -87,6 +90,16 @@ class RecipeTrainer(EpochLoop):
                     "replaced now; train all folds with the same plans"
                 )
         super().on_train_start()
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's; the file that it would write in place is there already, written whole."""
+        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        if self.fold != "all" and not os.path.isfile(path):
+            folder = self.preprocessed_dataset_folder
+            cases = sorted(infer_dataset_class(folder).get_identifiers(folder))
+            write_json(path, generate_crossval_split(cases, seed=12345, n_splits=5))  # as nnU-Net does
+        training, validation = super().do_split()
+        return training, validation
 
     def _set_batch_size_and_oversample(self) -> None:
         """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""

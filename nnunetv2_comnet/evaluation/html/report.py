@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -156,7 +157,10 @@ def _encoded_cases(cases: Sequence[CaseFiles], budget: float, jobs: int) -> Iter
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(cases)), mp_context=context) as pool:
-        yield from pool.map(_encoded, cases, [budget] * len(cases))
+        try:
+            yield from pool.map(_encoded, cases, [budget] * len(cases))
+        except BrokenProcessPool as error:
+            raise DataError("a process ended while it packed, often for want of memory; use fewer --jobs") from error
 
 
 def _encoded(files: CaseFiles, budget: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.html.sources import CaseFiles
+from nnunetv2_comnet.files import require_uncut
 
 Volume = npt.NDArray[Any]
 _GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
@@ -154,6 +155,7 @@ def _all_cut(volumes: Mapping[str, Volume], cut: tuple[slice, ...]) -> dict[str,
 def _read(path: Path) -> tuple[Volume, _Grid]:
     import SimpleITK
 
+    require_uncut(path)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:

@@ -1,0 +1,152 @@
+"""Memory that does not suffice and workers that die: one line, and the rest of the batch goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_comnet.inference.sliding_window import SlidingWindow
+from tests.conftest import BIN
+from tests.dataset_conversion.tiny_patients import write_utsw
+
+FAST = ("-f", "0", "--disable_tta", "-device", "cpu")
+
+
+def overcommits() -> bool:
+    """Whether the system grants memory that it does not have."""
+    setting = Path("/proc/sys/vm/overcommit_memory")
+    return not setting.exists() or setting.read_text().strip() == "1"
+
+
+@pytest.mark.skipif(overcommits(), reason="this system grants memory that it does not have, and kills later")
+def test_a_patient_too_large_for_the_memory_costs_only_itself(
+    model: Path, patients: Path, tmp_path: Path, comnet: Any
+) -> None:
+    """A header of 400 mm a voxel asks for hundreds of GiB once it is resampled to 2 mm."""
+    images = tmp_path / "images"
+    shutil.copytree(patients, images)
+    for path in images.glob("LPS_*"):
+        nibabel.save(
+            nibabel.Nifti1Image(nibabel.load(path).get_fdata(dtype=np.float32), np.diag([400, 400, 400, 1])), path
+        )
+    code, said, wrong = comnet("predict", "-i", images, "-o", tmp_path / "out", "-m", model, *FAST)
+    assert (code, wrong.count("\n")) == (1, 1)
+    assert said.startswith("predicted 2 of 3 cases")
+    reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert list(reasons) == ["LPS"]
+    assert reasons["LPS"].startswith("not enough memory: ")
+    assert "allocate" in reasons["LPS"]
+
+
+def no_room_for_sums(*_: Any) -> Any:
+    return torch.empty(2**50)  # torch's own error
+
+
+def no_room_on_the_gpu(*_: Any) -> Any:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def no_room_for_python(*_: Any) -> Any:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (no_room_for_sums, "not enough memory: "),
+        (no_room_for_python, "not enough memory: no more is known"),
+        (no_room_on_the_gpu, "not enough GPU memory; --not_on_device keeps whole volumes off the GPU"),
+    ],
+)
+def test_no_memory_in_the_sliding_window(
+    model: Path, patients: Path, tmp_path: Path, comnet: Any, monkeypatch: pytest.MonkeyPatch, fault: Any, reason: str
+) -> None:
+    whole, calls = SlidingWindow.logits, []
+
+    def second_fails(self: SlidingWindow, *arguments: Any) -> Any:
+        calls.append(self)
+        return fault() if len(calls) == 2 else whole(self, *arguments)
+
+    monkeypatch.setattr(SlidingWindow, "logits", second_fails)
+    code, said, wrong = comnet("predict", "-i", patients, "-o", tmp_path, "-m", model, *FAST)
+    assert (code, wrong.count("\n")) == (1, 1)
+    assert said.startswith("predicted 2 of 3 cases")
+    reasons = json.loads((tmp_path / "failures.json").read_text())
+    assert list(reasons) == ["OBLIQUE"]
+    assert reasons["OBLIQUE"].startswith(reason)
+    assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == ["LPS.nii.gz", "RAS.nii.gz"]
+
+
+def children_of(process: int) -> list[int]:
+    """Its workers; not the process that tracks shared memory."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                words = Path("/proc", entry, "cmdline").read_text()
+            except OSError:
+                continue
+            if int(fields[1]) == process and "spawn_main" in words:
+                found.append(int(entry))
+    return found
+
+
+def with_a_worker_killed(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command's answer when the first worker that shows is killed."""
+    process = subprocess.Popen(
+        [str(BIN / words[0]), *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (workers := children_of(process.pid)):
+        time.sleep(0.01)
+    assert workers, "no worker was seen"
+    os.kill(workers[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
+def test_a_worker_that_is_killed(tmp_path: Path) -> None:
+    for number in range(8):
+        write_utsw(tmp_path / "in", f"BT000{number}", number)
+    words = ("comnet", "convert", "utsw", str(tmp_path / "in"), "-d", "501", "--out", str(tmp_path), "--jobs", "2")
+    answer = with_a_worker_killed(*words)
+    assert answer.returncode == 0, answer.stderr  # its cases are tried again
+    assert "converted 8 of 8 cases" in answer.stdout
+
+    masks = str(tmp_path / "Dataset501_UTSWGlioma" / "labelsTr")
+    scores, page = tmp_path / "scores", tmp_path / "page.html"
+    evaluate = ("evaluate", "-ref", masks, "-pred", masks, "--protocol", "brats2023", "-o", str(scores))
+    for command in (evaluate, ("report", str(page), "-ref", masks, "-pred", masks)):
+        answer = with_a_worker_killed("comnet", *command, "--jobs", "2")
+        assert (answer.returncode, answer.stderr.strip().count("\n")) == (1, 0), answer.stderr
+        assert answer.stderr.startswith("comnet: error: a process ended while it ")
+        assert "use fewer --jobs" in answer.stderr
+    assert not scores.exists()
+    assert not page.exists()
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_a_cut_image_is_refused_and_costs_only_its_patient(
+    model: Path, patients: Path, tmp_path: Path, comnet: Any
+) -> None:
+    """nnU-Net's reader would fill the missing end with zeros, without a word."""
+    images = tmp_path / "images"
+    shutil.copytree(patients, images)
+    scan = images / "OBLIQUE_0002.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:-2000])
+    code, said, _ = comnet("predict", "-i", images, "-o", tmp_path / "out", "-m", model, *FAST)
+    assert code == 1
+    assert said.startswith("predicted 2 of 3 cases")
+    reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert set(reasons) == {"OBLIQUE"}
+    assert f"{scan} cannot be read as an image: it is cut or damaged" in reasons["OBLIQUE"]

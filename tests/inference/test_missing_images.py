@@ -80,6 +80,14 @@ def test_averaged_logits_are_stock_nnunets_on_an_image_of_zeros(tolerant: Path, 
     assert not np.array_equal(ours, predictor.predict(files).label_map)
 
 
+def test_stock_nnunet_cannot_predict_such_a_patient(tolerant: Path, patients: Path, tmp_path: Path) -> None:
+    """It reads the images that are there, one after another: three channels, the last of another kind."""
+    for channel in (0, 1, 3):
+        shutil.copy(patients / f"LPS_{channel:04d}.nii.gz", tmp_path)
+    with pytest.raises(RuntimeError, match="channels"):
+        stock(tolerant, (0,), tmp_path, "LPS")
+
+
 def test_what_is_absent_does_not_move_the_crop(tolerant: Path, patients: Path, tmp_path: Path) -> None:
     files = write_patient(tmp_path, "WIDE", "LPS", seed=0)
     wide = nibabel.load(files[1])

@@ -1,6 +1,7 @@
 # make demo: the main job on generated patients (CPU).  make test: lint, types, tests.
 # make evidence: after it, the baseline, the paper's table, fitted post-processing, scores and the HTML report.
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
+# make missing-modality: Dice of patients who lack images, with modality dropout in training and without.
 # make bench: every table of docs/benchmarks, on this machine; MEDNEXT_SOURCE=DIR names the official MedNeXt's checkout.
 # All set up .venv first.
 VENV ?= .venv
@@ -12,7 +13,7 @@ BENCH ?= $(filter-out harness,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo evidence refinement-study bench test lint types fast clean
+.PHONY: demo evidence refinement-study missing-modality bench test lint types fast clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -29,6 +30,9 @@ evidence: $(READY)
 
 refinement-study: $(READY)
 	$(BIN)/python -m study.run study_output --docs
+
+missing-modality: $(READY)
+	$(BIN)/python -m study.missing_modality missing_modality_output --docs
 
 # Each as a user runs it, so without the setting above; one that fails does not keep the others from being made.
 bench: $(READY)
@@ -52,4 +56,4 @@ test: lint types
 	$(BIN)/pytest -m e2e
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo_output study_output
+	rm -rf $(VENV) build *.egg-info demo_output study_output missing_modality_output

@@ -27,6 +27,7 @@ PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
 INTENSITY_SAMPLES = 10**6  # of every channel, over all cases
+WITHHELD = 0.0  # a preprocessed channel whose image is absent: the value outside the brain, within it the mean
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class CoMNeTPlanner(ExperimentPlanner):
         # Axes are not transposed: the patch is given by anatomical axis and must stay that way.
         super().__init__(dataset, plans_name=plans_name, suppress_transpose=True)
         self.settings = settings
+        if settings.modality_dropout and len(self.dataset_json["channel_names"]) < 2:
+            raise ConfigurationError("modality dropout needs two images a patient or more; this dataset has one")
         self.lowres_creation_threshold = 0.0  # no low resolution configuration, whatever the images' size
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:

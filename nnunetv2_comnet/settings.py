@@ -147,6 +147,9 @@ class Settings(BaseModel):
     noise_variance: Range = Field((0.0, 0.1), description="Range of its variance, in z-scores.")
     blur_probability: Probability = Field(0.2, description="Of a Gaussian blur.")
     blur_sigma: Range = Field((0.5, 1.0), description="Range of its sigma, voxels.")
+    modality_dropout: Probability = Field(
+        0.0, description="Share of patches that lack some of their images; above 0, patients may lack images too."
+    )
 
     refiner: RefinerSettings = Field(default_factory=lambda: RefinerSettings.model_validate({}), description="Stage 2.")
     segresnet: SegResNetSettings = Field(

@@ -1,5 +1,6 @@
 """Generated patients to nnU-Net's folders, by the commands that users type."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +20,17 @@ def prepare(progress: Progress) -> None:
     with progress.once("generate patients") as needed:
         if needed:
             start = ["--start", str(study.held_out_start)]
-            _comnet(out, "phantom", train, "--cases", str(study.patients), *phantom)
-            _comnet(out, "phantom", held_out, "--cases", str(study.held_out), *start, *phantom)
+            command(out, "comnet", "phantom", train, "--cases", str(study.patients), *phantom)
+            command(out, "comnet", "phantom", held_out, "--cases", str(study.held_out), *start, *phantom)
     with progress.once("convert") as needed:
         if needed:
             name = HELD_OUT_NAME.split("_")[1]
-            _comnet(out, "convert", LAYOUT, train, "-d", str(TRAIN_ID), *jobs)
-            _comnet(out, "convert", LAYOUT, held_out, "-d", str(HELD_OUT_ID), "--name", name, *jobs)
+            command(out, "comnet", "convert", LAYOUT, train, "-d", str(TRAIN_ID), *jobs)
+            command(out, "comnet", "convert", LAYOUT, held_out, "-d", str(HELD_OUT_ID), "--name", name, *jobs)
     with progress.once("plan and preprocess") as needed:
         if needed:
             flags = ["--preset", "demo", "--preprocess", *jobs, *study.plan_flags]
-            _comnet(out, "plan", "-d", str(TRAIN_ID), *flags)
+            command(out, "comnet", "plan", "-d", str(TRAIN_ID), *flags)
 
 
 def held_out_cases(out: Path) -> list[str]:
@@ -47,10 +48,14 @@ def images_of(out: Path, case: str) -> list[Path]:
     return [held_out_folder(out) / "imagesTr" / f"{case}_{channel:04d}.nii.gz" for channel in range(4)]
 
 
-def _comnet(out: Path, *words: str) -> None:
-    """One `comnet` command; what it says goes to a log, and its end to the error where it fails."""
+def command(out: Path, *words: str, **variables: str) -> None:
+    """One command of ours or of nnU-Net's, with some environment variables set.
+
+    What it says goes to a log, and its end to the error where it fails.
+    """
     ran = subprocess.run(
-        [str(Path(sys.executable).parent / "comnet"), *words],
+        [str(Path(sys.executable).parent / words[0]), *words[1:]],
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -58,6 +63,6 @@ def _comnet(out: Path, *words: str) -> None:
     )
     (out / "logs").mkdir(exist_ok=True)
     with open(out / "logs" / "commands.log", "a", encoding="utf-8") as log:
-        log.write(f"$ comnet {' '.join(words)}\n{ran.stdout}\n")
+        log.write(f"$ {' '.join(words)}\n{ran.stdout}\n")
     if ran.returncode:
-        raise RuntimeError(f"comnet {' '.join(words)} failed:\n{ran.stdout[-3000:]}")
+        raise RuntimeError(f"{' '.join(words)} failed:\n{ran.stdout[-3000:]}")

@@ -38,7 +38,7 @@ def write(progress: Progress, results: Sequence[dict[str, Any]], target: Path) -
     report = {
         "study": dataclasses.asdict(progress.study),
         "settings": plans["comnet"],
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": _memory_gb()},
+        "hardware": {"processor": processor(), "cores": os.cpu_count(), "memory_gb": memory_gb()},
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "seconds": {"total": round(progress.total_seconds, 1), **progress.log["stages"]},
         "seconds_of_folds": progress.log["folds"],
@@ -60,13 +60,13 @@ def markdown(report: dict[str, Any], study: Study, name: str) -> str:
         f"![Paired differences of Dice to stage 1, with 95 % intervals]({name}.png)",
         f"Means over {count} held-out patients; in brackets the 95 % bootstrap interval of the mean paired difference "
         "to the reference above the row: the stage 1 ensemble, or the first or the last fold alone.",
-        _grid(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
-        _grid(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
+        grid(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
+        grid(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
         f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
-        _grid(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
-        _grid(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
+        grid(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
+        grid(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
         "Calibrated strengths alpha, chosen on the training half's held-out folds; gain in nested cross-validation:",
-        _grid(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
+        grid(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
         _gate_sentence(report),
         _caption(report, study, count),
     ]
@@ -133,7 +133,7 @@ def _interval(found: dict[str, Any], digits: int) -> str:
     return f"{found['mean']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
+def grid(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -179,14 +179,14 @@ def _calibration(out: Path, trainer: str) -> dict[str, Any]:
     return {region: found[region] for region in REGIONS}
 
 
-def _processor() -> str:
+def processor() -> str:
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 
-def _memory_gb() -> int | None:
+def memory_gb() -> int | None:
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemTotal"):
             return round(int(line.split()[1]) / 1024**2)

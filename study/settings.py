@@ -42,7 +42,7 @@ class Study:
     workers: int = 2
 
 
-def _flags(**values: object) -> tuple[str, ...]:
+def flags(**values: object) -> tuple[str, ...]:
     words: list[str] = []
     for name, value in values.items():
         words += ["--" + name.replace("_", "-"), *(str(value).split() if value is not True else [])]
@@ -54,7 +54,7 @@ FULL = Study(
     patients=40,
     held_out=40,
     folds=(0, 1, 2, 3, 4),
-    plan_flags=_flags(
+    plan_flags=flags(
         max_epochs=6,
         steps_per_epoch=50,
         refiner_max_epochs=6,
@@ -74,7 +74,7 @@ QUICK = Study(
     held_out=2,
     folds=(0, 1),
     spacing_mm=5.0,
-    plan_flags=_flags(
+    plan_flags=flags(
         patch_size="32 32 32",
         base_channels=4,
         max_epochs=1,

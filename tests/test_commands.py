@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_plan_writes_what_the_flags_say(blobs: Path) -> None:
         (["-d", "501", "--preset", "papr"], {}, "unknown preset 'papr'; there are: paper, demo"),
         (["-d", "501", "--network-size", "XL"], {}, "network_size = 'XL': input should be 'S', 'B', 'M' or 'L'"),
         (["-d", "501", "--patch-size", "100", "100", "100"], {}, "every side must be a multiple of 16"),
+        (["-d", "501", "--modality-dropout", "1.5"], {}, "modality_dropout = 1.5: input should be less than or equal"),
         (["-d", "501"], {"nnUNet_raw": None}, "environment variable nnUNet_raw is not set"),
         (["-d", "501"], {"nnUNet_preprocessed": "/absent"}, "nnUNet_preprocessed names /absent, which is not a folder"),
     ],
@@ -102,6 +104,25 @@ def test_a_mistake_in_planning_gets_one_line(run: Any, blobs: Path, words: list,
     assert answer.stderr.count("\n") == 1
     assert said in answer.stderr
     assert {path: path.stat().st_mtime_ns for path in blobs.parent.rglob("*")} == before
+
+
+def test_modality_dropout_needs_several_images(run: Any, blobs: Path, nnunet_folders: Path) -> None:
+    name = "Dataset503_OneImage"
+    shutil.copytree(nnunet_folders / "raw" / blobs.name, nnunet_folders / "raw" / name)
+    for image in (nnunet_folders / "raw" / name / "imagesTr").iterdir():
+        if not image.name.endswith("_0000.nii.gz"):
+            image.unlink()
+    description = json.loads((blobs / "dataset.json").read_text()) | {"channel_names": {"0": "T1n"}}
+    (nnunet_folders / "raw" / name / "dataset.json").write_text(json.dumps(description))
+    planned = blobs.parent / name
+    planned.mkdir()
+    shutil.copy(blobs / "dataset_fingerprint.json", planned)
+    answer = run("comnet", "plan", "-d", "503", "--modality-dropout", "0.5")
+    assert answer.returncode == 1
+    assert answer.stderr == (
+        "comnet: error: modality dropout needs two images a patient or more; this dataset has one\n"
+    )
+    assert [path.name for path in planned.iterdir()] == ["dataset_fingerprint.json"]
 
 
 def test_an_impossible_dataset_id_is_a_usage_error(run: Any) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.settings import PRESETS, fit_patch, make_settings
+from nnunetv2_comnet.settings import PRESETS, fit_patch, make_settings, parse_settings
 
 
 def test_the_paper_preset_is_the_papers_table() -> None:
@@ -30,6 +30,7 @@ def test_every_preset_is_valid(preset: str) -> None:
         ({"gamma": (1.5, 0.7)}, "in rising order"),
         ({"learnign_rate": 1e-3}, "learnign_rate"),
         ({"save_every": 50}, "save_every = 50"),
+        ({"modality_dropout": 1.5}, "modality_dropout = 1.5"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(wrong: dict, said: str) -> None:
@@ -37,6 +38,12 @@ def test_a_wrong_value_is_refused_in_one_line(wrong: dict, said: str) -> None:
         make_settings("paper", **wrong)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_knows_no_modality_dropout_had_none() -> None:
+    section = make_settings("demo").model_dump(mode="json")
+    del section["modality_dropout"]
+    assert parse_settings(section, "an old plans.json").modality_dropout == 0
 
 
 def test_an_unknown_preset_lists_the_known() -> None:

@@ -7,21 +7,35 @@ from pathlib import Path
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 
+NEEDS_ALL = "the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image"
+
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's images in the order of the channels; `problem` says why they cannot be predicted, if so."""
+    """One patient's images in the order of the channels, None for one that is not there.
+
+    lacking: the names of those channels. problem: why the case cannot be predicted, if so.
+    """
 
     name: str
-    images: tuple[Path, ...]
+    images: tuple[Path | None, ...]
+    lacking: tuple[str, ...] = ()
     problem: str | None = None
 
 
-def find_cases(folder: Path, file_ending: str, channels: Sequence[str], part: int = 0, parts: int = 1) -> list[Case]:
+def find_cases(
+    folder: Path,
+    file_ending: str,
+    channels: Sequence[str],
+    part: int = 0,
+    parts: int = 1,
+    *,
+    may_lack_images: bool = False,
+) -> list[Case]:
     """The cases of `folder` by name; of `parts` equal parts, the one numbered `part` (from 0), as nnU-Net deals them.
 
-    Raises `DataError` where there is no folder or no case. A case with a channel missing or too many is listed, with
-    its problem.
+    Raises `DataError` where there is no folder or no case. A case with a channel too many is listed, with its problem,
+    and so is one that lacks a channel, where the model does not allow it.
     """
     if not (parts >= 1 and 0 <= part < parts):
         raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
@@ -39,16 +53,18 @@ def find_cases(folder: Path, file_ending: str, channels: Sequence[str], part: in
             f"NAME_{len(channels) - 1:04d}{file_ending}, one per channel ({', '.join(channels)})"
         )
     names = sorted(found)[part::parts]
-    return [_case(name, found[name], channels) for name in names]
+    return [_case(name, found[name], channels, may_lack_images) for name in names]
 
 
-def _case(name: str, files: dict[int, Path], channels: Sequence[str]) -> Case:
-    images = tuple(files[number] for number in sorted(files))
+def _case(name: str, files: dict[int, Path], channels: Sequence[str], may_lack_images: bool) -> Case:
+    images = tuple(files.get(number) for number in range(len(channels)))
     missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
     unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
-    if not missing and not unknown:
-        return Case(name, images)
+    lacking = tuple(channel for number, channel in enumerate(channels) if number not in files)
+    if not unknown and (not missing or may_lack_images):
+        return Case(name, images, lacking)
     problem = f"expected {len(channels)} channels ({', '.join(channels)}), got {len(files)}"
     problem += f"; missing: {', '.join(missing)}" if missing else ""
     problem += f"; not of this model: {', '.join(unknown)}" if unknown else ""
-    return Case(name, images, problem)
+    problem += f"; {NEEDS_ALL}" if missing and not may_lack_images else ""
+    return Case(name, images, lacking, problem)

@@ -55,12 +55,16 @@ class FolderRun:
 
 @dataclass(frozen=True)
 class FolderResult:
-    """Names of the cases predicted now and of those found whole; failed: case -> reason. failures: file of reasons."""
+    """Names of the cases predicted now and of those found whole; failed: case -> reason. failures: file of reasons.
+
+    lacking: those of the predicted ones whose patients lack images.
+    """
 
     predicted: tuple[str, ...]
     kept: tuple[str, ...]
     failed: dict[str, str]
     failures: Path
+    lacking: tuple[str, ...]
 
 
 def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
@@ -71,20 +75,23 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     """
     require_possible_maps(run.maps, predictor.options.average, predictor.options.refine)
     ending = predictor.dataset_json["file_ending"]
-    cases = find_cases(run.source, ending, predictor.channels, run.part, run.parts)
+    cases = find_cases(
+        run.source, ending, predictor.channels, run.part, run.parts, may_lack_images=predictor.may_lack_images
+    )
     outputs = Outputs(run.target, ending, list(predictor.regions), run.maps, run.stock_probabilities)
     rules = None
     if run.postprocessing is not None:
         rules = load_postprocessing(run.postprocessing, predictor.regions, predictor.options)
     part = f"_part{run.part}of{run.parts}" if run.parts > 1 else ""
     records = Records(run.target, part, describe_run(predictor, run.postprocessing))
-    kept = [case.name for case in cases if run.go_on and case.problem is None and outputs.is_whole(case.name)]
     if run.go_on:
         records.keep_earlier(_cases_in(outputs))
     else:
         records.keep_volumes(_cases_in(outputs) - {case.name for case in cases})
+    kept = [case for case in cases if run.go_on and _is_whole(case, predictor, outputs, records)]
     _prepare(predictor, outputs, records, kept)
-    left = [case for case in cases if case.name not in kept]
+    whole = set(kept)
+    left = [case for case in cases if case not in whole]
     work = _Work(predictor, outputs, rules)
     overlap = predictor.overlaps if run.overlap is None else run.overlap
     outcomes = in_stages(left, work.prepare, work.compute, work.finish, overlap=overlap)
@@ -92,11 +99,24 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     predicted = []
     for outcome in tqdm(outcomes, total=len(left), unit="patient", disable=quiet):
         if _record(outcome, outputs, records):
-            predicted.append(outcome.item.name)
-    return FolderResult(tuple(predicted), tuple(kept), dict(records.failures), records.path("failures.json"))
+            predicted.append(outcome.item)
+    return FolderResult(
+        predicted=tuple(case.name for case in predicted),
+        kept=tuple(case.name for case in kept),
+        failed=dict(records.failures),
+        failures=records.path("failures.json"),
+        lacking=tuple(case.name for case in predicted if case.lacking),
+    )
 
 
-def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kept: Sequence[str]) -> None:
+def _is_whole(case: Case, predictor: CoMNeTPredictor, outputs: Outputs, records: Records) -> bool:
+    """Whether an earlier run wrote all that is wanted of the case, from the images that are there now."""
+    if case.problem is not None or not outputs.is_whole(case.name):
+        return False
+    return not predictor.may_lack_images or records.predicted_without(case.name) == case.lacking
+
+
+def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kept: Sequence[Case]) -> None:
     """The files that stock commands expect beside masks, and a record of every mask that stays."""
     folder = outputs.folder
     if not records.part:  # beside another part, its files would be taken for leftovers
@@ -105,9 +125,9 @@ def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kep
     write_json(folder / "dataset.json", predictor.dataset_json)
     write_json(folder / "plans.json", predictor.plans_manager.plans)
     for case in kept:
-        if case not in records.volumes:  # killed between mask and table, or predicted by another part
-            records.volumes[case] = _volumes_of_file(predictor, outputs.label_map(case))
-        records.run["cases"].setdefault(case, {"state": "done", "seconds": None})
+        if case.name not in records.volumes:  # killed between mask and table, or predicted by another part
+            records.volumes[case.name] = _volumes_of_file(predictor, outputs.label_map(case.name))
+        records.kept(case.name, case.lacking)
     records.write()
 
 
@@ -139,9 +159,11 @@ class _Work:
 
 def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:
     """True if the case's files are written; else its reason is recorded and nothing is left of it."""
-    case = outcome.item.name
+    case, lacking = outcome.item.name, outcome.item.lacking
     if outcome.error is None:
-        records.done(case, outcome.seconds, outcome.result)
+        records.done(case, outcome.seconds, outcome.result, lacking)
+        if lacking:
+            log.warning("%s: predicted without %s, which it lacks", case, ", ".join(lacking))
     else:
         outputs.forget(case)
         log.debug("%s", case, exc_info=outcome.error)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_comnet.inference.images import Properties, read_images
+from nnunetv2_comnet.plans import WITHHELD
 
 Array = npt.NDArray[Any]
 
@@ -44,16 +45,24 @@ class Grids:
         schemes, masked = self.configuration.normalization_schemes, self.configuration.use_mask_for_norm
         return all(scheme == "ZScoreNormalization" for scheme in schemes) and all(masked)
 
-    def preprocess(self, images: Sequence[Path]) -> tuple[Tensor, Properties]:
+    def preprocess(self, images: Sequence[Path | None]) -> tuple[Tensor, Properties]:
         """nnU-Net's run_case in its two halves, so that what was read is checked in between: (C, D, H, W) float32.
 
+        The channel of an image that is None holds `WITHHELD`, as in training; crop and grid are those of the others.
         Raises `DataError` as `read_images` does.
         """
-        data, properties = read_images(self.writer, images, self.channels)
+        lacking = [channel for channel, image in enumerate(images) if image is None]
+        there = [channel for channel in range(len(self.channels)) if channel not in lacking]
+        read, properties = read_images(
+            self.writer, [image for image in images if image is not None], [self.channels[channel] for channel in there]
+        )
+        data = np.zeros((len(self.channels), *read.shape[1:]), read.dtype)
+        data[there] = read
         preprocessor = self.configuration.preprocessor_class(verbose=False)
         data, _, properties = preprocessor.run_case_npy(
             data, None, properties, self.plans, self.configuration, self.dataset_json
         )
+        data[lacking] = WITHHELD
         return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
 
     def resampled(self, maps: Tensor, properties: Properties) -> Array:

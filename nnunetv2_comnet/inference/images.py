@@ -30,9 +30,11 @@ def require_known_reader(name: str) -> None:
 def read_images(reader: Any, images: Sequence[Path], channels: Sequence[str]) -> tuple[npt.NDArray, Properties]:
     """One patient's images by nnU-Net's reader: (C, Z, Y, X) float32 and what is needed to write maps of theirs.
 
-    Raises `DataError` for files that are missing, unreadable, of different sizes, of another number than the channels,
-    or without content. Images that lie differently in space are only warned of, as nnU-Net does.
+    Raises `DataError` for files that are missing, unreadable, of different sizes, of another number than the channels
+    (or none), or without content. Images that lie differently in space are only warned of, as nnU-Net does.
     """
+    if not images:
+        raise DataError("there is no image at all")
     for image in images:
         if not image.is_file():
             raise DataError(f"{image} does not exist")

@@ -16,8 +16,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_comnet.calibration import read_strengths
-from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
+from nnunetv2_comnet.inference.cases import NEEDS_ALL
 from nnunetv2_comnet.inference.decision import decide, nest
 from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
@@ -28,7 +29,9 @@ from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement import RefinedNetwork
+from nnunetv2_comnet.settings import parse_settings
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 
 
@@ -115,17 +118,20 @@ class CoMNeTPredictor(nnUNetPredictor):
             keep_on_device=self.perform_everything_on_device,  # nnU-Net turns it off except on a GPU
         )
 
-    def predict(self, images: Sequence[str | os.PathLike[str]]) -> Prediction:
+    def predict(self, images: Sequence[str | os.PathLike[str] | None]) -> Prediction:
         """Predicts one patient from its files, one per channel in the order of `channels`.
 
-        Raises `DataError` for files that are missing, unreadable, of different grids, or too few or many.
+        None stands for an image that the patient lacks, where `may_lack_images`. Raises `DataError` for files that are
+        missing, unreadable, of different grids, or too few or many.
         """
         return self.finish(self.compute(self.prepare(images)))
 
-    def prepare(self, images: Sequence[str | os.PathLike[str]]) -> Prepared:
+    def prepare(self, images: Sequence[str | os.PathLike[str] | None]) -> Prepared:
         """The first of the three stages of `predict`: reads and preprocesses; of another patient in a thread, say."""
+        if None in images and not self.may_lack_images:
+            raise DataError(NEEDS_ALL)
         with torch.inference_mode(), nnunet_messages_to_log():
-            return Prepared(*self.grids.preprocess([Path(image) for image in images]))
+            return Prepared(*self.grids.preprocess([None if image is None else Path(image) for image in images]))
 
     def compute(self, patient: Prepared, wanted: Collection[str] = BESIDE) -> Computed:
         """The second stage: the networks. wanted: maps beside the probabilities; the others will be None."""
@@ -161,6 +167,12 @@ class CoMNeTPredictor(nnUNetPredictor):
             properties=properties,
             writer=self.writer,
         )
+
+    @functools.cached_property
+    def may_lack_images(self) -> bool:
+        """Whether the model was trained with modality dropout, so that a patient may lack some of the images."""
+        section = self.plans_manager.plans.get(SECTION)
+        return section is not None and parse_settings(section, "the model's plans.json").modality_dropout > 0
 
     @property
     def overlaps(self) -> bool:

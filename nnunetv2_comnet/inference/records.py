@@ -1,9 +1,10 @@
 """What a run leaves beside the masks: volumes.csv, comnet_run.json, failures.json, each rewritten whole."""
 
 import csv
+import functools
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 
 MM3_PER_ML = 1000
+MISSING = "missing"  # of a case's entry: the images that it lacked, where it did
 SAME = ("checkpoints", "options", "strengths", "postprocessing")  # what all masks of a folder must share
 
 
@@ -57,9 +59,27 @@ class Records:
         """Takes over the rows of `cases` from the table that is there."""
         self.volumes = {name: row for name, row in read_volumes(self.path("volumes.csv")).items() if name in cases}
 
-    def done(self, case: str, seconds: float, volumes_mm3: Mapping[str, float]) -> None:
-        """A case is about to be whole."""
-        self.run["cases"][case] = {"state": "done", "seconds": round(seconds, 1)}
+    def predicted_without(self, case: str) -> tuple[str, ...] | None:
+        """The images that a whole case lacked when it was predicted: by this part's record, else by the other parts'.
+
+        None where they do not say, or not the same.
+        """
+        own = self.run["cases"].get(case)
+        entries = [own] if own else [cases[case] for cases in self._of_all_parts if case in cases]
+        found = {tuple(entry.get(MISSING, ())) for entry in entries if entry["state"] == "done"}
+        return found.pop() if len(found) == 1 else None
+
+    @functools.cached_property
+    def _of_all_parts(self) -> list[dict[str, Any]]:
+        return [read_json(path)["cases"] for path in sorted(self.folder.glob("comnet_run*.json"))]
+
+    def kept(self, case: str, lacking: Sequence[str]) -> None:
+        """A case is whole by an earlier run; how long it took is told where that is known."""
+        self.run["cases"].setdefault(case, _done(None, lacking))
+
+    def done(self, case: str, seconds: float, volumes_mm3: Mapping[str, float], lacking: Sequence[str]) -> None:
+        """A case is about to be whole, predicted without the images that it lacks."""
+        self.run["cases"][case] = _done(round(seconds, 1), lacking)
         self.volumes[case] = dict(volumes_mm3)
 
     def failed(self, case: str, seconds: float, reason: str) -> None:
@@ -76,6 +96,10 @@ class Records:
             write_json(self.path("failures.json"), dict(sorted(self.failures.items())))
         else:
             self.path("failures.json").unlink(missing_ok=True)
+
+
+def _done(seconds: float | None, lacking: Sequence[str]) -> dict[str, Any]:
+    return {"state": "done", "seconds": seconds, **({MISSING: list(lacking)} if lacking else {})}
 
 
 def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None) -> dict[str, Any]:

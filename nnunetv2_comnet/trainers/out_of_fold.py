@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.plans import SECTION
 
 Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
@@ -85,9 +86,14 @@ def trained_folds(folder: Path) -> list[Fold]:
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
     """Raises ConfigurationError unless the models in `folder` were trained with this configuration of these plans."""
-    theirs = read_json(folder / "plans.json")["configurations"].get(configuration, {})
+    saved = read_json(folder / "plans.json")
+    theirs = saved["configurations"].get(configuration, {})
     ours = plans["configurations"][configuration]
     different = [name for name in _SHARED if theirs.get(name) != ours.get(name)]
+    # Patients may lack images only where both stages have met such patches.
+    withheld_now, withheld_then = (bool(of.get(SECTION, {}).get("modality_dropout")) for of in (plans, saved))
+    if withheld_now and not withheld_then:
+        different.append("modality_dropout")
     if different:
         raise ConfigurationError(
             f"the stage 1 checkpoints in {folder} were trained with other plans ({', '.join(different)} differ): train "

@@ -240,6 +240,8 @@ def test_stage_1_of_other_plans_or_another_split_is_refused(blobs: Path, stage_1
     with pytest.raises(SystemExit, match=r"trained with other plans \(architecture differ"):
         make(blobs, nnUNetTrainerCoMNeTCorrDiff).run_training()
     (stage_1 / "plans.json").write_text(json.dumps(plans_of(blobs)))
+    with pytest.raises(SystemExit, match=r"trained with other plans \(modality_dropout differ"):
+        make(blobs, nnUNetTrainerCoMNeTCorrDiff, modality_dropout=0.5).run_training()
     (stage_1 / "fold_1" / "validation").mkdir()
     (stage_1 / "fold_1" / "validation" / f"{splits_of(blobs)[0]['val'][0]}.nii.gz").touch()
     with pytest.raises(SystemExit, match=r"fold_1 was trained with another split"):

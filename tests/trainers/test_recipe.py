@@ -77,13 +77,14 @@ def logged(trainer: nnUNetTrainerCoMNeT) -> dict[str, list]:
     return {name: [np.asarray(v).tolist() for v in row] for name, row in values.items() if "timestamps" not in name}
 
 
-def test_a_killed_training_resumes_bit_for_bit(blobs: Path, tmp_path: Path) -> None:
-    whole = make(blobs, tmp_path / "whole")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_killed_training_resumes_bit_for_bit(blobs: Path, tmp_path: Path, dropout: float) -> None:
+    whole = make(blobs, tmp_path / "whole", modality_dropout=dropout)
     whole.run_training()
 
     with pytest.raises(KilledError):
-        make(blobs, tmp_path / "killed", KilledInEpochTwo).run_training()
-    resumed = make(blobs, tmp_path / "killed")
+        make(blobs, tmp_path / "killed", KilledInEpochTwo, modality_dropout=dropout).run_training()
+    resumed = make(blobs, tmp_path / "killed", modality_dropout=dropout)
     resumed.load_checkpoint(str(tmp_path / "killed" / "fold_0" / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 2
     resumed.run_training()

@@ -1,6 +1,7 @@
 """Batches as a function of seed and number: restarts, workers and ranks give the same sequence."""
 
-from itertools import pairwise
+from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nnunetv2_comnet.regions import BRATS_123
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, RegionsOfLabels, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
+from nnunetv2_comnet.trainers.withholding import WithholdImages
 
 PATCH = (32, 32, 32)
 REGIONS = [(1, 2, 3), (1, 3), (3,)]
@@ -27,9 +29,10 @@ def loader(blobs: Path) -> Any:
     folder = str(blobs / "nnUNetCoMNeTPlans_3d_fullres")
     dataset = infer_dataset_class(folder)(folder, CASES)
     labels = LabelManager(BRATS_123.dataset_json_labels(), [2, 1, 3])
-    transforms = training_transforms(make_settings("demo"), PATCH, None, REGIONS, None, [True] * 4)
 
-    def make(**options: Any) -> NumberedLoader:
+    def make(modality_dropout: float = 0.0, **options: Any) -> NumberedLoader:
+        settings = make_settings("demo", modality_dropout=modality_dropout)
+        transforms = training_transforms(settings, PATCH, None, REGIONS, None, [True] * 4)
         return NumberedLoader(
             dataset, 1, (40, 40, 40), PATCH, labels, probabilistic_oversampling=True,
             oversample_foreground_percent=0.5, transforms=transforms, seed=7, **options,
@@ -75,6 +78,46 @@ def test_validation_sees_the_same_patches_every_epoch(loader: Any) -> None:
     batches = take(loader(period=6), 12)
     assert [key for key, _ in batches[:6]] == CASES
     assert equal(batches[:6], batches[6:])
+
+
+def absent(batch: torch.Tensor) -> tuple[int, ...]:
+    """The channels of a batch of one that are 0 everywhere."""
+    return tuple(channel for channel, values in enumerate(batch[0]) if not values.any())
+
+
+def test_withheld_images_are_zero_and_nothing_else_changes(loader: Any) -> None:
+    whole, some = take(loader(), 12), take(loader(modality_dropout=1.0), 12)
+    for (case, complete), (same_case, patch) in zip(whole, some, strict=True):
+        assert case == same_case
+        assert absent(complete) == ()
+        assert 1 <= len(absent(patch)) <= 3
+        kept = [channel for channel in range(4) if channel not in absent(patch)]
+        assert torch.equal(patch[:, kept], complete[:, kept])
+    assert len({absent(patch) for _, patch in some}) > 3
+
+
+def test_what_is_withheld_is_a_function_of_the_patchs_number(loader: Any) -> None:
+    dropout = {"modality_dropout": 0.5}
+    alone = take(loader(**dropout), 8)
+    lacking = [absent(patch) for _, patch in alone]
+    assert 2 <= sum(map(bool, lacking)) <= 6
+    assert equal(alone[4:], take(loader(first=4, **dropout), 4))
+    several = in_order(loader(first=1, **dropout), workers=2, pin_memory=False)
+    try:
+        assert equal(alone[1:], take(several, 7))
+    finally:
+        several._finish()
+
+
+def test_every_set_of_images_but_none_and_all_is_as_likely() -> None:
+    counts: Counter[tuple[int, ...]] = Counter()
+    with seeded(3):
+        for _ in range(2800):
+            counts[absent(WithholdImages()(image=torch.ones(4, 1, 1, 1))["image"][None])] += 1
+    sets = [tuple(chosen) for size in (1, 2, 3) for chosen in combinations(range(4), size)]
+    assert sorted(counts) == sorted(sets)
+    # 200 of each are expected, with a standard deviation of 13.6.
+    assert all(140 < count < 260 for count in counts.values())
 
 
 def test_the_callers_random_states_are_left_alone() -> None:

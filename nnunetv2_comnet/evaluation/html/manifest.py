@@ -101,6 +101,9 @@ def _plain(value: Any) -> str:
 def _of_times(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     states = [entry.get("state") for entry in cases.values()]
     yield "cases predicted", f"{states.count('done')} of {len(states)}"
+    lacking = [f"{case} ({', '.join(entry['missing'])})" for case, entry in cases.items() if entry.get("missing")]
+    if lacking:
+        yield "cases that lacked images", "; ".join(lacking)
     seconds = [entry["seconds"] for entry in cases.values() if entry.get("seconds") is not None]
     if seconds:
         yield "seconds per case", f"median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}"

@@ -1,0 +1,132 @@
+"""Patients who lack images, from beginning to end: `python -m study.missing_modality FOLDER [--docs] [--quick]`.
+
+Two models that differ in modality dropout alone; the same held-out patients, complete and with images taken away.
+"""
+
+import argparse
+import dataclasses
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from study.missing_settings import CHANNELS, FOLD, FULL, LACKING, MODELS, QUICK, WITH, WITHOUT, Model
+from study.patients import command, held_out_cases, held_out_folder, images_of, prepare
+from study.progress import Progress, set_environment
+from study.settings import CONFIGURATION, PLANS, STAGE_1, TRAIN_ID, TRAIN_NAME
+
+DOCS = Path(__file__).parents[1] / "docs"
+NAME = "missing_modality_study"
+
+
+def main() -> None:
+    """Parses the command line and runs every stage."""
+    parser = argparse.ArgumentParser(prog="python -m study.missing_modality", description=__doc__)
+    parser.add_argument("folder", type=Path, help="for everything that is made, about 500 MB")
+    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
+    parser.add_argument("--docs", action="store_true", help="copy the page to docs/")
+    options = parser.parse_args()
+    if options.quick and options.docs:
+        parser.error("--quick measures nothing that belongs into docs/")
+    out = options.folder.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    set_environment(out)
+    progress = Progress(out, QUICK if options.quick else FULL)
+    prepare(progress)
+    with ThreadPoolExecutor(max_workers=progress.study.workers) as pool, progress.stage("train both models"):
+        list(pool.map(lambda model: train(progress, model), MODELS))
+    with progress.stage(f"predict {progress.study.held_out} held-out patients, {len(LACKING)} times with each model"):
+        predict_without(out)
+        predict_zeroed(out)
+    write_page(progress)
+    if options.docs:
+        shutil.copyfile(out / f"{NAME}.md", DOCS / f"{NAME}.md")
+    progress.say(f"done: {out / NAME}.md, .json; {progress.total_seconds / 60:.1f} minutes over all runs")
+
+
+def model_folder(out: Path, model: Model) -> Path:
+    """Where nnU-Net keeps the model's fold."""
+    return out / model.name / "results" / TRAIN_NAME / f"{STAGE_1}__{PLANS}__{CONFIGURATION}"
+
+
+def train(progress: Progress, model: Model) -> None:
+    """Plans and trains one fold, by the commands that users type; a training goes on where it was."""
+    out, study = progress.folder, progress.study
+    if (model_folder(out, model) / f"fold_{FOLD}" / "validation" / "summary.json").is_file():
+        return
+    variables = {f"nnUNet_{kind}": str(out / model.name / kind) for kind in ("preprocessed", "results")}
+    if not model_folder(out, model).is_dir():
+        for kind in ("preprocessed", "results"):
+            shutil.copytree(out / kind, out / model.name / kind, dirs_exist_ok=True)
+        dropout = ["--modality-dropout", str(model.modality_dropout)]
+        plan = ["comnet", "plan", "-d", str(TRAIN_ID), "--preset", "demo", *study.plan_flags, *dropout]
+        command(out, *plan, **variables)
+    names = [str(TRAIN_ID), CONFIGURATION, str(FOLD), "-tr", STAGE_1, "-p", PLANS]
+    command(out, "nnUNetv2_train", *names, "-device", "cpu", "--c", **variables)
+
+
+def predictions(out: Path, model: Model, lacking: tuple[str, ...]) -> Path:
+    """The folder of a model's masks of the patients who lack these images."""
+    return out / model.name / "predictions" / ("_".join(lacking) or "complete")
+
+
+def predict_without(out: Path) -> None:
+    """The model with dropout, on folders in which the images are not there: as `comnet predict` does it."""
+    from nnunetv2_comnet.inference.folder import FolderRun, predict_folder
+
+    predictor = _predictor(out, WITH)
+    for lacking in LACKING:
+        source = out / "images" / ("_".join(lacking) or "complete")
+        source.mkdir(parents=True, exist_ok=True)
+        for case in held_out_cases(out):
+            for channel, image in zip(CHANNELS, images_of(out, case), strict=True):
+                link = source / image.name
+                if channel not in lacking and not link.is_symlink():
+                    link.symlink_to(image)
+        result = predict_folder(predictor, FolderRun(source, predictions(out, WITH, lacking), go_on=True))
+        if result.failed:
+            raise RuntimeError(f"not predicted: {result.failed}")
+
+
+def predict_zeroed(out: Path) -> None:
+    """The model without dropout refuses such patients; here it is made to see zeros, to show why."""
+    import torch
+
+    predictor = _predictor(out, WITHOUT)
+    for case in held_out_cases(out):
+        paths = {lacking: predictions(out, WITHOUT, lacking) / f"{case}.nii.gz" for lacking in LACKING}
+        if all(path.is_file() for path in paths.values()):
+            continue
+        patient = predictor.prepare(images_of(out, case))
+        for lacking, path in paths.items():
+            data = torch.clone(patient.data)
+            data[[CHANNELS.index(channel) for channel in lacking]] = 0
+            zeroed = dataclasses.replace(patient, data=data)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            predictor.finish(predictor.compute(zeroed, wanted=())).save(path)
+
+
+def _predictor(out: Path, model: Model) -> Any:
+    from nnunetv2_comnet.inference.options import Options
+    from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+
+    return CoMNeTPredictor(model_folder(out, model), (FOLD,), options=Options(use_mirroring=False), device="cpu")
+
+
+def write_page(progress: Progress) -> None:
+    """Scores every mask; the numbers as JSON, the page in Markdown."""
+    from nnunetv2_comnet.evaluation.dice import dice_table
+    from nnunetv2_comnet.regions import BRATS_123
+    from study.missing_table import write
+
+    out = progress.folder
+    truth = held_out_folder(out) / "labelsTr"
+    tables = {
+        model.name: [dice_table(truth, predictions(out, model, lacking), BRATS_123.regions) for lacking in LACKING]
+        for model in MODELS
+    }
+    write(progress, tables, out / NAME)
+
+
+if __name__ == "__main__":
+    main()

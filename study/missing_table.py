@@ -1,0 +1,137 @@
+"""The page of the study on missing images: what it shows, the table, how it was made."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_comnet.evaluation.dice import DiceTable
+from nnunetv2_comnet.files import write_json, write_text
+from study.missing_settings import FOLD, LACKING, MODELS, WITH, WITHOUT, Model
+from study.progress import Progress
+from study.report import PACKAGES, grid, memory_gb, processor
+from study.settings import AVERAGE, BOOTSTRAP_SEED, REGIONS
+from study.statistic import Difference, difference
+
+COLUMNS = (*REGIONS, AVERAGE)
+Scores = Mapping[str, Sequence[DiceTable]]  # of a model by name, in the order of LACKING
+
+
+def write(progress: Progress, scores: Scores, target: Path) -> None:
+    """target.json and target.md."""
+    rows = [_row(number, lacking, scores) for number, lacking in enumerate(LACKING)]
+    report = {
+        "study": dataclasses.asdict(progress.study),
+        "models": [dataclasses.asdict(model) for model in MODELS],
+        "hardware": {"processor": processor(), "cores": os.cpu_count(), "memory_gb": memory_gb()},
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "seconds": {"total": round(progress.total_seconds, 1), **progress.log["stages"]},
+        "rows": rows,
+        "patients": {model.name: _of_patients(scores[model.name]) for model in MODELS},
+    }
+    write_json(target.with_suffix(".json"), report)
+    write_text(target.with_suffix(".md"), markdown(report))
+
+
+def _of_patients(tables: Sequence[DiceTable]) -> dict[str, dict[str, dict[str, float]]]:
+    """Case -> what it lacks -> Dice by region."""
+    return {
+        case: {
+            _name(lacking): dict(zip(table.regions, table.scores[index].tolist(), strict=True))
+            for lacking, table in zip(LACKING, tables, strict=True)
+        }
+        for index, case in enumerate(tables[0].cases)
+    }
+
+
+def _row(number: int, lacking: tuple[str, ...], scores: Scores) -> dict[str, Any]:
+    """Mean Dice of each model by region, and the paired difference of the average: with dropout minus without."""
+    tables = {model.name: scores[model.name][number] for model in MODELS}
+    means = {
+        name: dict(zip((*table.regions, AVERAGE), [*table.scores.mean(axis=0), table.averages.mean()], strict=True))
+        for name, table in tables.items()
+    }
+    change = difference(tables[WITH.name].averages, tables[WITHOUT.name].averages)
+    return {
+        "lacking": list(lacking),
+        "mean": {name: {column: float(mean[column]) for column in COLUMNS} for name, mean in means.items()},
+        "difference": dataclasses.asdict(change),
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The page."""
+    header = ["the patient lacks", *(f"with: {c}" for c in COLUMNS), *(f"zeros: {c}" for c in COLUMNS), "difference"]
+    rows = [
+        [
+            _name(row["lacking"]),
+            *(f"{row['mean'][model.name][column]:.4f}" for model in MODELS for column in COLUMNS),
+            _interval(Difference(**row["difference"])),
+        ]
+        for row in report["rows"]
+    ]
+    parts = [
+        "# Patients who lack images: Dice",
+        finding(report),
+        f"Mean Dice over {report['study']['held_out']} held-out patients. *with*: the model trained with modality "
+        f"dropout {WITH.modality_dropout:g}, its patients lack the images in earnest. *zeros*: the same training "
+        "without it; `comnet predict` refuses such patients, and here the study's script has put zeros in the place of "
+        "the images, to show why. *difference*: of the average, with minus zeros, mean of the paired differences and "
+        "its 95 % bootstrap interval over patients.",
+        grid(header, rows),
+        _caption(report),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def finding(report: dict[str, Any]) -> str:
+    """What the table shows, whatever it is."""
+    complete, *others = report["rows"]
+    single = [row for row in others if len(row["lacking"]) == 1]
+
+    def mean(rows: Sequence[dict[str, Any]], model: Model) -> str:
+        return f"{np.mean([row['mean'][model.name][AVERAGE] for row in rows]):.4f}"
+
+    def lost(row: dict[str, Any], region: str) -> float:
+        return float(complete["mean"][WITH.name][region] - row["mean"][WITH.name][region])
+
+    worst, region = max(((row, region) for row in single for region in REGIONS), key=lambda pair: lost(*pair))
+    return (
+        f"With all images, the model trained with dropout reaches an average Dice of {mean([complete], WITH)}, the one "
+        f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
+        f"image missing, on average over which, {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
+        f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['lacking'])}: "
+        f"{complete['mean'][WITH.name][region]:.4f} with all images, {worst['mean'][WITH.name][region]:.4f} then."
+    )
+
+
+def _caption(report: dict[str, Any]) -> str:
+    study, hardware, seconds = report["study"], report["hardware"], report["seconds"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    stages = "; ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items() if stage != "total")
+    return (
+        "**How it was made.** `make missing-modality`. Generated patients, no real ones: "
+        f"`comnet phantom --seed {study['phantom_seed']} --spacing {study['spacing_mm']:g}`, numbers 1 to "
+        f"{study['patients']} for fold {FOLD} of five, {study['held_out_start']} to "
+        f"{study['held_out_start'] + study['held_out'] - 1} held out. Stage 1 only, one fold: "
+        f"`comnet plan --preset demo {' '.join(study['plan_flags'])} --modality-dropout P`, P = "
+        f"{' and '.join(f'{model.modality_dropout:g}' for model in MODELS)}; same seed, so both begin with the same "
+        "weights and see the same patches, but for what is withheld. The best epoch is chosen on complete patients. No "
+        "mirroring, no post-processing. Dice of two empty masks 1, of one empty mask 0. Bootstrap seed "
+        f"{BOOTSTRAP_SEED}.\n\n"
+        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; both models at a time, one "
+        f"thread each; {seconds['total'] / 60:.0f} minutes on a shared machine ({stages}). {versions}."
+    )
+
+
+def _interval(found: Difference) -> str:
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def _name(lacking: Sequence[str]) -> str:
+    return ", ".join(lacking) or "nothing"

@@ -58,7 +58,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
     folder.mkdir()
     for name, cases, start in (("patients", 6, 1), ("new patients", 3, 501)):
         made = run(
-            "comnet", "phantom", str(folder / name), "--cases", str(cases), "--start", str(start), "--spacing", "4"
+            "comnet", "phantom", str(folder / name), "--cases", str(cases), "--start", str(start), "--spacing", "6"
         )
         assert made.returncode == 0, made.stderr
     (folder / "study.yaml").write_text(TINY_STUDY)

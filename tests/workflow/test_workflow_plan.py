@@ -151,4 +151,4 @@ def test_profiles_of_clusters_plan_the_same_jobs(tmp_path: Path, profile: str, p
     marks = ("--default-storage-prefix", str(tmp_path / "marks")) if profile == "kubernetes" else ()
     answer = snakemake(tmp_path, "--dry-run", *marks, profile=profile)
     assert answer.returncode == 0, answer.stderr[-2000:]
-    assert re.search(r"^total +14$", answer.stdout + answer.stderr, re.MULTILINE)
+    assert re.search(r"^total +17$", answer.stdout + answer.stderr, re.MULTILINE)

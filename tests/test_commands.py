@@ -11,8 +11,8 @@ import pytest
 from nnunetv2_comnet.doctor import extension_folder, trainer_names
 
 COMMANDS = (
-    "convert", "plan", "calibrate", "predict", "evaluate", "compare", "cv-report", "fit-postprocessing", "report",
-    "phantom", "env", "doctor",
+    "convert", "plan", "calibrate", "predict", "merge-parts", "evaluate", "compare", "cv-report", "fit-postprocessing",
+    "report", "phantom", "env", "doctor",
 )  # fmt: skip
 
 

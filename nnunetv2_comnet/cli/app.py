@@ -15,6 +15,7 @@ from nnunetv2_comnet.cli import (
     env,
     evaluate,
     fit_postprocessing,
+    merge_parts,
     phantom,
     plan,
     predict,
@@ -37,6 +38,7 @@ app.command("convert")(convert.command)
 app.command("plan")(plan.command)
 app.command("calibrate")(calibrate.command)
 app.command("predict", cls=predict.WithStockFolds)(predict.command)
+app.command("merge-parts")(merge_parts.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare", cls=compare.WithLists)(compare.command)
 app.command("cv-report", cls=cv_report.WithLists)(cv_report.command)

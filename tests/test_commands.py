@@ -11,7 +11,7 @@ from nnunetv2_comnet.doctor import extension_folder, trainer_names
 
 COMMANDS = (
     "convert", "plan", "calibrate", "predict", "evaluate", "compare", "cv-report", "fit-postprocessing", "report",
-    "phantom", "env", "doctor",
+    "manifest", "verify", "install", "phantom", "env", "doctor",
 )  # fmt: skip
 
 

@@ -13,9 +13,10 @@ import torch
 
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
+from nnunetv2_comnet.files import sha256, write_json, write_text
 from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.run_record import read_run_record
 
 MM3_PER_ML = 1000
 SAME = ("checkpoints", "options", "strengths", "postprocessing")  # what all masks of a folder must share
@@ -43,14 +44,15 @@ class Records:
         """
         recorded = self.path("comnet_run.json")
         if recorded.is_file():
-            earlier = read_json(recorded)
+            earlier = read_run_record(recorded)
+            said = earlier.model_extra or {}
             for name in SAME:
-                if earlier.get(name) != self.run[name]:
+                if said.get(name) != self.run[name]:
                     raise ConfigurationError(
                         f"{recorded} is of a run with another '{name}': choose another output folder, or predict all "
                         "cases anew without continuing"
                     )
-            self.run["cases"] = {name: entry for name, entry in earlier["cases"].items() if name in cases}
+            self.run["cases"] = {name: entry.model_dump() for name, entry in earlier.cases.items() if name in cases}
         self.keep_volumes(cases)
 
     def keep_volumes(self, cases: set[str]) -> None:

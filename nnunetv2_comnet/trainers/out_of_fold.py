@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_checked
+from nnunetv2_comnet.trust.checkpoints import read_checkpoint
 
 Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
 # What a checkpoint's plans must share with those of the training that uses it.
 _SHARED = ("architecture", "spacing", "normalization_schemes", "use_mask_for_norm", "patch_size")
+
+
+class _Plans(BaseModel):
+    """What is read of plans.json."""
+
+    configurations: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,8 @@ def trained_folds(folder: Path) -> list[Fold]:
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
     """Raises ConfigurationError unless the models in `folder` were trained with this configuration of these plans."""
-    theirs = read_json(folder / "plans.json")["configurations"].get(configuration, {})
+    plans_json = read_checked(folder / "plans.json", _Plans, "restore it, or train stage 1 again")
+    theirs = plans_json.configurations.get(configuration, {})
     ours = plans["configurations"][configuration]
     different = [name for name in _SHARED if theirs.get(name) != ours.get(name)]
     if different:
@@ -110,10 +119,8 @@ def check_same_split(folder: Path, splits: Sequence[Mapping[str, Sequence[str]]]
 
 def load_weights(folder: Path, fold: Fold) -> dict[str, Tensor]:
     """The network weights of a fold's final checkpoint, on the CPU."""
-    path = folder / f"fold_{fold}" / CHECKPOINT
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-        weights: dict[str, Tensor] = checkpoint["network_weights"]
-    except Exception as error:  # torch.load raises what the damage happens to cause
-        raise DataError(f"{path} cannot be read as a checkpoint; train the fold again") from error
+        weights: dict[str, Tensor] = read_checkpoint(folder / f"fold_{fold}" / CHECKPOINT)["network_weights"]
+    except DataError as error:
+        raise DataError(f"{error}; train the fold again") from error
     return weights

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from nnunetv2_comnet.dataset_conversion import checks
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error, has_error
@@ -21,7 +21,7 @@ from nnunetv2_comnet.dataset_conversion.masks import ChosenMask, choose_mask, mi
 from nnunetv2_comnet.dataset_conversion.scan import CaseFiles
 from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume, write_volume
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import link_whole, read_json, write_json
+from nnunetv2_comnet.files import link_whole, read_checked, write_json
 from nnunetv2_comnet.regions import LabelScheme
 
 RULES_VERSION = 2  # raise it when a check or the written files change: every case is then converted anew
@@ -67,6 +67,15 @@ class CaseResult:
     def codes(self, severity: str) -> list[str]:
         """The codes of this case's findings of that severity, each once, in the order found."""
         return list(dict.fromkeys(finding.code for finding in self.findings if finding.severity == severity))
+
+
+class _Record(BaseModel):
+    """What the record holds. outputs: name below the dataset's folder, and size in bytes."""
+
+    fingerprint: str
+    linked: bool
+    outputs: list[tuple[str, int]]
+    result: CaseResult
 
 
 def image_path(folder: Path, case: str, channel: int) -> Path:
@@ -121,25 +130,18 @@ def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | Non
     if not path.is_file():
         return None
     try:
-        record = read_json(path)
+        record = read_checked(path, _Record, "it is written anew")
         kept = (
-            record["fingerprint"] == fingerprint(files, settings)
-            and (record["linked"] == settings.link or not record["outputs"])
-            and all((settings.dataset_folder / name).stat().st_size == size for name, size in record["outputs"])
+            record.fingerprint == fingerprint(files, settings)
+            and (record.linked == settings.link or not record.outputs)
+            and all((settings.dataset_folder / name).stat().st_size == size for name, size in record.outputs)
         )
-        result = _from_record(record["result"]) if kept else None
-    except (DataError, KeyError, TypeError, OSError):  # a damaged record is no record
+        result = record.result if kept else None
+    except (DataError, OSError):  # a damaged record is no record
         return None
     if result and result.converted and settings.preview:
         return result if preview_path(settings.dataset_folder, files.case).is_file() else None
     return result
-
-
-def _from_record(content: dict[str, Any]) -> CaseResult:
-    content = dict(content)
-    findings = tuple(Finding(**finding) for finding in content.pop("findings"))
-    content |= {name: tuple(content[name]) for name in ("shape", "spacing_mm")}
-    return CaseResult(findings=findings, **content)
 
 
 def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json, sha256
+from nnunetv2_comnet.files import read_checked, sha256
 
 FILE = "calibration.json"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # those that are tried, the weakest first
@@ -25,16 +25,11 @@ class Calibration(BaseModel):
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration of a model folder, None where there is none. A broken file is a `ConfigurationError`."""
+    """The calibration of a model folder, None where there is none. A broken file is a `DataError`."""
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        return Calibration.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: {where}: {first['msg']}; write it anew with `comnet calibrate`") from error
+    return read_checked(path, Calibration, "write it anew with `comnet calibrate`")
 
 
 def read_strengths(folder: Path, regions: Sequence[str], folds: Sequence[int | str]) -> tuple[float, ...] | None:

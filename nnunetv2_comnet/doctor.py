@@ -69,7 +69,7 @@ def _versions() -> Iterator[Check]:
         ),
         (
             "torch",
-            lambda v: v >= (2, 4) and v[:2] != (2, 9),
+            lambda v: v >= (2, 6) and v[:2] != (2, 9),
             "pip install -U torch (2.9 runs 3D convolutions slowly)",
         ),
         ("torchvision", lambda v: True, "pip install -U torch torchvision (one matching pair)"),

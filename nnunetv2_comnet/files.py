@@ -11,10 +11,13 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from nnunetv2_comnet.errors import DataError, OutputError
 
+Kind = TypeVar("Kind")
 PARTIAL = ".partial-"
 GENERATED_MARKER = "phantom.json"  # in a folder of generated patients, whose data must never pass for real ones
 
@@ -108,8 +111,27 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{source} does not exist") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
+
+
+def read_checked(source: str | os.PathLike[str], kind: type[Kind], mend: str) -> Kind:
+    """Reads JSON that must be a `kind`: a model of pydantic's, or a type such as dict[str, str].
+
+    Raises `DataError` that names the file, the field at fault and the mend.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(source))
+    except ValidationError as error:
+        raise DataError(f"{source}: {first_fault(error)}; {mend}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first of pydantic's findings on one line: where, and what."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    said = " ".join(first["msg"].removeprefix("Value error, ").split())
+    return f"{where}: {said}" if where else said
 
 
 def sha256(source: str | os.PathLike[str]) -> str:

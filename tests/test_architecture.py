@@ -12,10 +12,10 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 
 # Left never imports right. A part may import its own level and what stands before it.
 LEVELS = [
-    {"errors", "files", "regions", "doctor", "settings"},
+    {"errors", "files", "regions", "doctor", "settings", "splits", "run_record"},
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"postprocessing"},
-    {"refinement", "calibration"},
+    {"refinement", "calibration", "trust"},
     {"plans"},
     {"trainers"},
     {"inference"},
@@ -33,6 +33,8 @@ LIGHT = {
     "errors",
     "regions",
     "calibration",
+    "splits",
+    "run_record",
 }
 
 

@@ -12,7 +12,7 @@ from nnunetv2_comnet.doctor import extension_folder, trainer_names
 
 COMMANDS = (
     "convert", "plan", "calibrate", "predict", "merge-parts", "evaluate", "compare", "cv-report", "fit-postprocessing",
-    "report", "phantom", "env", "doctor",
+    "report", "manifest", "verify", "install", "phantom", "env", "doctor",
 )  # fmt: skip
 
 

@@ -15,11 +15,14 @@ from nnunetv2_comnet.cli import (
     env,
     evaluate,
     fit_postprocessing,
+    install,
+    manifest,
     merge_parts,
     phantom,
     plan,
     predict,
     report,
+    verify,
 )
 from nnunetv2_comnet.errors import ComnetError
 
@@ -44,6 +47,9 @@ app.command("compare", cls=compare.WithLists)(compare.command)
 app.command("cv-report", cls=cv_report.WithLists)(cv_report.command)
 app.command("fit-postprocessing", cls=fit_postprocessing.WithLists)(fit_postprocessing.command)
 app.command("report", cls=report.WithLists)(report.command)
+app.command("manifest")(manifest.command)
+app.command("verify")(verify.command)
+app.command("install")(install.command)
 app.command("phantom")(phantom.command)
 app.command("env")(env.command)
 app.command("doctor")(doctor.command)

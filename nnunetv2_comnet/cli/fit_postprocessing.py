@@ -56,7 +56,7 @@ def command(
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from nnunetv2_comnet.files import read_json
-    from nnunetv2_comnet.inference.model_folder import find_model, regions_of
+    from nnunetv2_comnet.inference.model_folder import find_model, read_dataset_json, regions_of
     from nnunetv2_comnet.postprocessing.evidence import evidence_of
     from nnunetv2_comnet.postprocessing.families import lowest_threshold
     from nnunetv2_comnet.postprocessing.fitting import fit
@@ -66,7 +66,7 @@ def command(
     from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
     model = find_model(str(dataset), trainer, plans, configuration)
-    regions = regions_of(read_json(model / "dataset.json"))
+    regions = regions_of(read_dataset_json(model))
     if not regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
     score = protocol_score(protocol, regions, metric)

@@ -36,6 +36,9 @@ def command(
         None, FOLDS, metavar="FOLD...", help="Folds, e.g. -f 0 1 2, or all. (default: every numbered one)"
     ),
     checkpoint: str = typer.Option("checkpoint_final.pth", "-chk", help="Checkpoint of each fold."),
+    manifest: Path | None = typer.Option(
+        None, metavar="FILE", help="Refuse a model that is not that of this file of `comnet manifest`."
+    ),
     step_size: float = typer.Option(0.5, "-step_size", help="Step of the sliding window, in tiles: (0, 1]."),
     disable_tta: bool = typer.Option(False, "--disable_tta", help="No mirrored images: eight times faster."),
     device: str = typer.Option("auto", "-device", help="auto (a GPU where there is one), cpu, cuda or mps."),
@@ -81,7 +84,7 @@ def command(
         None,
         rich_help_panel=DECISION,
         metavar="FILE",
-        help="comnet_postprocessing.json, or nnU-Net's postprocessing.pkl (trusted: it can run code).",
+        help="comnet_postprocessing.json, or nnU-Net's postprocessing.pkl.",
     ),
     save_probabilities: bool = typer.Option(
         False, "--save_probabilities", rich_help_panel=WRITTEN, help="npz and pkl, for nnUNetv2_ensemble."
@@ -132,6 +135,10 @@ def command(
         "correction": correction,
     }
     folder = _model_folder(model_folder, dataset, trainer, plans, configuration)
+    if manifest is not None:
+        from nnunetv2_comnet.trust.manifest import require_same
+
+        require_same(folder, manifest, checkpoint)
     from nnunetv2_comnet.inference.folder import FolderRun
 
     run = FolderRun(

@@ -14,20 +14,31 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from pydantic import BaseModel, ConfigDict
 
 from nnunetv2_comnet.calibration import FILE, STRENGTHS, Calibration
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.files import read_checked, read_json, sha256, write_json
 from nnunetv2_comnet.inference.choice import Choice, Table, choose
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log
 from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regions_of
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits
 
 MEASURED = "calibration_cases.json"  # what an interrupted run has measured so far
 Maps = npt.NDArray[np.float32]
 Progress = Callable[[Sequence[str]], Iterable[str]]
+
+
+class _Measured(BaseModel):
+    """What an interrupted run has left: what it depended on (`_run`), and Dice (R, len(STRENGTHS)) by case."""
+
+    model_config = ConfigDict(extra="allow")
+
+    dice: dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def calibrate(
 
 
 def _held_out(preprocessed: Path, model: ModelFolder) -> list[Held]:
-    splits = read_json(preprocessed / "splits_final.json")
+    splits = read_splits(preprocessed / SPLITS)
     folds = [fold for fold in model.folds if isinstance(fold, int)]
     if any(fold >= len(splits) for fold in folds):
         raise DataError(f"{model.path} has fold {max(folds)}, but splits_final.json has {len(splits)} folds")
@@ -129,9 +140,9 @@ def _already_measured(model: ModelFolder, hashes: dict[str, str], options: Optio
     path = model.path / MEASURED
     if not path.is_file():
         return {}
-    stored = read_json(path)
-    same = {name: stored.get(name) for name in _run(hashes, options)} == _run(hashes, options)
-    return dict(stored["dice"]) if same else {}
+    stored = read_checked(path, _Measured, "delete it to measure anew")
+    run = _run(hashes, options)
+    return stored.dice if {name: getattr(stored, name, None) for name in run} == run else {}
 
 
 def _store(

@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import overload
 
-import torch
 from torch import Tensor
 
-from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.inference.messages import one_line
+from nnunetv2_comnet.trust.checkpoints import read_checkpoint
 
 Weights = dict[str, Tensor]
 
@@ -18,7 +16,7 @@ class FoldWeights(Sequence[Weights]):
     """Stands where nnU-Net keeps the weights of all folds at once.
 
     Each access maps a checkpoint into memory, and only what is copied into the network is read; the optimiser's state,
-    two thirds of the file, never is. prefix: only the weights below it, without it. Raises `ConfigurationError` for a
+    two thirds of the file, never is. prefix: only the weights below it, without it. Raises `DataError` for a
     checkpoint that cannot be read.
     """
 
@@ -35,7 +33,7 @@ class FoldWeights(Sequence[Weights]):
     def __getitem__(self, index: int | slice) -> "Weights | FoldWeights":
         if isinstance(index, slice):
             return FoldWeights(self.checkpoints[index], self.prefix)
-        weights = _network_weights(self.checkpoints[index])
+        weights: Weights = read_checkpoint(self.checkpoints[index])["network_weights"]
         return {
             name.removeprefix(self.prefix): value for name, value in weights.items() if name.startswith(self.prefix)
         }
@@ -48,7 +46,7 @@ class FoldWeights(Sequence[Weights]):
 def read_ahead(folds: FoldWeights) -> Iterator[Weights]:
     """The folds' weights in turn; while the caller works with one, a thread reads the next from disk, no further.
 
-    Raises `ConfigurationError` when the turn comes to a checkpoint that cannot be read.
+    Raises `DataError` when the turn comes to a checkpoint that cannot be read.
     """
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = reader.submit(_read, folds, 0)
@@ -64,12 +62,3 @@ def read_ahead(folds: FoldWeights) -> Iterator[Weights]:
 def _read(folds: FoldWeights, index: int) -> Weights:
     """One fold's weights in memory of their own, so that nothing is left to be read from disk."""
     return {name: value.clone() for name, value in folds[index].items()}
-
-
-def _network_weights(path: Path) -> Weights:
-    try:
-        # weights_only=False, as in nnU-Net: its checkpoints hold numpy's numbers and a logger.
-        weights: Weights = torch.load(path, map_location="cpu", mmap=True, weights_only=False)["network_weights"]
-    except Exception as error:  # a broken file fails with whatever its content raises
-        raise ConfigurationError(f"{path} cannot be loaded: {one_line(error)}") from error
-    return weights

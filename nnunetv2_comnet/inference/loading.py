@@ -2,19 +2,37 @@
 
 import contextlib
 import os
+import pydoc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from nnunetv2_comnet.doctor import EXTENSION_VARIABLE, extension_folder
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.inference.images import require_known_reader
 from nnunetv2_comnet.inference.model_folder import ModelFolder
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+NETWORKS = ("torch.nn", "dynamic_network_architectures", "nnunetv2_comnet.networks")
+
+
+class _Architecture(BaseModel):
+    network_class_name: str
+    arch_kwargs: dict[str, Any]
+    names: list[str] = Field(alias="_kw_requires_import")  # which of arch_kwargs are names of classes
+
+
+class _Configuration(BaseModel):
+    architecture: _Architecture | None = None
+
+
+class _Plans(BaseModel):
+    configurations: dict[str, _Configuration]
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,6 +59,31 @@ def extension_named() -> Iterator[None]:
             del os.environ[EXTENSION_VARIABLE]
         else:
             os.environ[EXTENSION_VARIABLE] = before
+
+
+def require_known_networks(plans: Path) -> None:
+    """Raises `ConfigurationError` where plans.json names anything but networks and their parts.
+
+    nnU-Net imports and calls what the plans name, with arguments that the plans give: subprocess.Popen, say.
+    """
+    for configuration in read_checked(plans, _Plans, "restore it from the model's source").configurations.values():
+        if configuration.architecture is None:
+            continue
+        kwargs, names = configuration.architecture.arch_kwargs, configuration.architecture.names
+        for name in (configuration.architecture.network_class_name, *(kwargs.get(key) for key in names)):
+            if name is not None and not _is_known(str(name)):
+                raise ConfigurationError(
+                    f"{plans} is refused: it has {name} called, which is no network or layer of "
+                    f"{', '.join(NETWORKS)}; if you trust the model, nnUNetv2_predict loads it"
+                )
+
+
+def _is_known(name: str) -> bool:
+    if not name.startswith(tuple(f"{package}." for package in NETWORKS)):
+        return False  # not even imported
+    # A known module's name may lead on to another's: torch.nn.modules.module.torch.hub.load
+    module = str(getattr(pydoc.locate(name), "__module__", ""))
+    return module.startswith(NETWORKS)
 
 
 def require_usable(plans: Any, configuration: Any, regions: Mapping[str, Any], folder: Path) -> None:

@@ -5,13 +5,25 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, Field
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_checked, read_json
 
 Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
+
+
+class _Dataset(BaseModel):
+    """What is read of nnU-Net's dataset.json."""
+
+    labels: dict[str, int | list[int]]
+    file_ending: str
+    channel_names: dict[Annotated[str, Field(pattern=r"^\d+$")], str] = Field(
+        validation_alias=AliasChoices("channel_names", "modality")  # old datasets call them so
+    )
 
 
 @dataclass(frozen=True)
@@ -29,8 +41,7 @@ class ModelFolder:
 
     def dataset_json(self) -> dict[str, Any]:
         """What the model was trained on: channels, regions, file ending."""
-        description: dict[str, Any] = read_json(self.path / "dataset.json")
-        return description
+        return read_dataset_json(self.path)
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -82,6 +93,14 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
     if len(set(chosen)) != len(chosen) or not chosen:
         raise ConfigurationError(f"folds {' '.join(chosen) or '(none)'}: name one fold or more, each once")
     return ModelFolder(path, tuple(fold if fold == "all" else int(fold) for fold in chosen), checkpoint)
+
+
+def read_dataset_json(model: Path) -> dict[str, Any]:
+    """A model's dataset.json. Raises `DataError` where labels, channels or file ending are not as nnU-Net has them."""
+    path = model / "dataset.json"
+    read_checked(path, _Dataset, "restore it from the model's source")
+    description: dict[str, Any] = read_json(path)
+    return description
 
 
 def regions_of(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -24,7 +24,13 @@ from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
 from nnunetv2_comnet.inference.grids import Array, Grids
 from nnunetv2_comnet.inference.images import Properties
-from nnunetv2_comnet.inference.loading import choose_device, extension_named, require_usable, require_weights_fit
+from nnunetv2_comnet.inference.loading import (
+    choose_device,
+    extension_named,
+    require_known_networks,
+    require_usable,
+    require_weights_fit,
+)
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
 from nnunetv2_comnet.inference.options import Options
@@ -33,6 +39,7 @@ from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement import RefinedNetwork
 from nnunetv2_comnet.settings import parse_settings
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.trust.checkpoints import never_unpickled, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -233,10 +240,12 @@ class CoMNeTPredictor(nnUNetPredictor):
         return logits
 
     def _load(self) -> None:
-        """nnU-Net's loading, with every mistake in one line and our trainers found without a variable."""
+        """nnU-Net's loading without unpickling, every mistake in one line, our trainers found without a variable."""
         folder = self.model.path
+        read_checkpoint(self.model.checkpoints[0])  # refused here with what is wrong, in words
+        require_known_networks(folder / "plans.json")
         try:
-            with extension_named(), nnunet_messages_to_log():
+            with extension_named(), never_unpickled(), nnunet_messages_to_log():
                 self.initialize_from_trained_model_folder(
                     str(folder), list(self.model.folds[:1]), self.model.checkpoint
                 )

@@ -14,9 +14,10 @@ import torch
 
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
+from nnunetv2_comnet.files import sha256, write_json, write_text
 from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.run_record import read_run_record
 
 MM3_PER_ML = 1000
 MISSING = "missing"  # of a case's entry: the images that it lacked, where it did
@@ -45,14 +46,15 @@ class Records:
         """
         recorded = self.path("comnet_run.json")
         if recorded.is_file():
-            earlier = read_json(recorded)
+            earlier = read_run_record(recorded)
+            said = earlier.model_extra or {}
             for name in SAME:
-                if earlier.get(name) != self.run[name]:
+                if said.get(name) != self.run[name]:
                     raise ConfigurationError(
                         f"{recorded} is of a run with another '{name}': choose another output folder, or predict all "
                         "cases anew without continuing"
                     )
-            self.run["cases"] = {name: entry for name, entry in earlier["cases"].items() if name in cases}
+            self.run["cases"] = {name: entry for name, entry in earlier.entries().items() if name in cases}
         self.keep_volumes(cases)
 
     def keep_volumes(self, cases: set[str]) -> None:
@@ -71,7 +73,7 @@ class Records:
 
     @functools.cached_property
     def _of_all_parts(self) -> list[dict[str, Any]]:
-        return [read_json(path)["cases"] for path in sorted(self.folder.glob("comnet_run*.json"))]
+        return [read_run_record(path).entries() for path in sorted(self.folder.glob("comnet_run*.json"))]
 
     def kept(self, case: str, lacking: Sequence[str]) -> None:
         """A case is whole by an earlier run; how long it took is told where that is known."""

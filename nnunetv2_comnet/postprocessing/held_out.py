@@ -12,6 +12,8 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.postprocessing.region_labels import Labels
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits
 
 RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 
@@ -57,7 +59,7 @@ def find_held_out(
     and the truth. Raises `ConfigurationError` for folds that are not there, `DataError` for predictions that are
     missing, or of cases that the fold was trained on.
     """
-    splits = read_json(preprocessed / "splits_final.json")
+    splits = read_splits(preprocessed / SPLITS)
     ending = read_json(model / "dataset.json")["file_ending"]
     found = []
     for fold in _chosen_folds(model, folds):

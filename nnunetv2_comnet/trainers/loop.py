@@ -4,7 +4,6 @@ nnU-Net's hooks are overridden one by one, the smallest that serves; what is not
 """
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from nnunetv2_comnet.files import cannot_write, remove_leftovers, written_whole
 from nnunetv2_comnet.settings import Settings
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.region_scores import mean_dice, region_counts
+from nnunetv2_comnet.trust.checkpoints import never_unpickled, plain, read_checkpoint
 
 FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"
 
@@ -33,6 +33,7 @@ class EpochLoop(nnUNetTrainer):
     """What happens from the first batch to checkpoint_final.pth; `RecipeTrainer` sets it up."""
 
     settings: Settings
+    my_init_kwargs: dict[str, Any]  # nnU-Net's record of how the trainer was made
     precision: torch.dtype
     accumulation: int
     training_is_over = False  # a finished training was loaded: only its validation is left
@@ -146,7 +147,7 @@ class EpochLoop(nnUNetTrainer):
             distributed.barrier()  # the first process may still be writing the file that all read now
         best = os.path.join(self.output_folder, BEST)
         if os.path.isfile(best) and not self.disable_checkpointing:  # else it is an earlier training's
-            checkpoint = torch.load(best, map_location=self.device, weights_only=False)
+            checkpoint = read_checkpoint(best)
             self._bare_network().load_state_dict(checkpoint["network_weights"])
             self.print_to_log_file(f"checkpoint_final.pth holds the weights of epoch {checkpoint['current_epoch'] - 1}")
         else:
@@ -156,10 +157,13 @@ class EpochLoop(nnUNetTrainer):
 
     @one_line_errors
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, written whole or not at all."""
+        """nnU-Net's checkpoint, written whole or not at all, and of plain values: it loads with weights_only=True."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
+        log = self.logger.get_checkpoint()
+        log.update(plain(log))
+        self.my_init_kwargs = plain(self.my_init_kwargs)
         with written_whole(filename) as temporary:
             try:
                 super().save_checkpoint(str(temporary))
@@ -168,10 +172,15 @@ class EpochLoop(nnUNetTrainer):
 
     @one_line_errors
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """nnU-Net's loading; best score and patience are read off the restored log, so nothing more is stored."""
+        """nnU-Net's loading; best score and patience are read off the restored log, so nothing more is stored.
+
+        nnU-Net would unpickle; a checkpoint that needs it is refused.
+        """
+        read_checkpoint(filename_or_checkpoint)
         try:
-            super().load_checkpoint(filename_or_checkpoint)
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            with never_unpickled():
+                super().load_checkpoint(filename_or_checkpoint)
+        except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise DataError(
                 f"checkpoint {filename_or_checkpoint} does not fit this trainer and its plans, or is damaged: {reason}"

@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.trust.checkpoints import read_checkpoint
 
 Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
 # What a checkpoint's plans must share with those of the training that uses it.
 _SHARED = ("architecture", "spacing", "normalization_schemes", "use_mask_for_norm", "patch_size")
+
+
+class _Plans(BaseModel):
+    """What is read of plans.json."""
+
+    configurations: dict[str, dict[str, Any]]
+    comnet: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,13 @@ def trained_folds(folder: Path) -> list[Fold]:
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
     """Raises ConfigurationError unless the models in `folder` were trained with this configuration of these plans."""
-    saved = read_json(folder / "plans.json")
-    theirs = saved["configurations"].get(configuration, {})
+    saved = read_checked(folder / "plans.json", _Plans, "restore it, or train stage 1 again")
+    theirs = saved.configurations.get(configuration, {})
     ours = plans["configurations"][configuration]
     different = [name for name in _SHARED if theirs.get(name) != ours.get(name)]
     # Patients may lack images only where both stages have met such patches.
-    withheld_now, withheld_then = (bool(of.get(SECTION, {}).get("modality_dropout")) for of in (plans, saved))
+    sections = plans.get(SECTION, {}), saved.comnet
+    withheld_now, withheld_then = (bool(section.get("modality_dropout")) for section in sections)
     if withheld_now and not withheld_then:
         different.append("modality_dropout")
     if different:
@@ -116,10 +126,8 @@ def check_same_split(folder: Path, splits: Sequence[Mapping[str, Sequence[str]]]
 
 def load_weights(folder: Path, fold: Fold) -> dict[str, Tensor]:
     """The network weights of a fold's final checkpoint, on the CPU."""
-    path = folder / f"fold_{fold}" / CHECKPOINT
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-        weights: dict[str, Tensor] = checkpoint["network_weights"]
-    except Exception as error:  # torch.load raises what the damage happens to cause
-        raise DataError(f"{path} cannot be read as a checkpoint; train the fold again") from error
+        weights: dict[str, Tensor] = read_checkpoint(folder / f"fold_{fold}" / CHECKPOINT)["network_weights"]
+    except DataError as error:
+        raise DataError(f"{error}; train the fold again") from error
     return weights

@@ -17,7 +17,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json, write_json
+from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.settings import STRIDES, Settings
@@ -82,7 +82,7 @@ class RecipeTrainer(EpochLoop):
         """Warns where another fold of this model was trained with other settings: nnU-Net keeps one plans.json."""
         saved = os.path.join(self.output_folder_base, "plans.json")
         with contextlib.suppress(DataError):  # there is none, or a kill cut it: nnU-Net writes it in place, below
-            other = read_json(saved).get(SECTION, {})
+            other = read_checked(saved, dict[str, Any], "delete it").get(SECTION) or {}
             changed = [name for name, value in self.plans_manager.plans[SECTION].items() if other.get(name) != value]
             if changed:
                 self.print_to_log_file(

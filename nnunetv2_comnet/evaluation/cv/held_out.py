@@ -7,13 +7,16 @@ of frozen fold models, its out_of_fold.json must say as much of the split that i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.cv.models import TrainedModel
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_checked
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits as read_any_splits
 
-SPLITS, MANIFEST = "splits_final.json", "out_of_fold.json"
+MANIFEST = "out_of_fold.json"
 STAGE_2 = ("nnUNetTrainerCoMNeTCorrDiff", "nnUNetTrainerCoMNeTDeterministic")  # beginnings of names
 Split = Mapping[str, Sequence[str]]
 
@@ -54,14 +57,19 @@ class HeldOut:
         return said
 
 
+class _Service(BaseModel):
+    """What is read of out_of_fold.json: the fold that gave each case its coarse map, and who was in-fold."""
+
+    served_by: dict[str, int | str]
+    in_fold: list[str]
+
+
 def read_splits(preprocessed: Path) -> list[Split]:
     """splits_final.json of nnUNet_preprocessed's dataset folder. Raises `DataError` where it is no cross-validation."""
     path = preprocessed / SPLITS
     if not path.is_file():
         raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
-    splits = read_json(path)
-    if not isinstance(splits, list) or not all(isinstance(s, dict) and {"train", "val"} <= s.keys() for s in splits):
-        raise DataError(f"{path} is not nnU-Net's list of folds with 'train' and 'val'; restore it")
+    splits: list[Split] = [*read_any_splits(path)]
     held_out: dict[str, int] = {}
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))
@@ -138,13 +146,10 @@ def _require_manifest(trained: TrainedModel, fold: int, cases: Sequence[str]) ->
                 f"its cases; train it again: {trained.command(fold)}"
             )
         return
-    manifest: dict[str, Any] = read_json(path)
-    try:
-        served, in_fold = manifest["served_by"], set(manifest["in_fold"])
-        wrong = sorted(case for case in cases if case in in_fold or str(served.get(case)) != str(fold))
-        by = served.get(wrong[0]) if wrong else None
-    except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}); train fold {fold} again: {trained.command(fold)}") from error
+    manifest = read_checked(path, _Service, f"train fold {fold} again: {trained.command(fold)}")
+    served, in_fold = manifest.served_by, set(manifest.in_fold)
+    wrong = sorted(case for case in cases if case in in_fold or str(served.get(case)) != str(fold))
+    by = served.get(wrong[0]) if wrong else None
     if wrong:
         why = "no fold" if by is None else f"fold {by}" if str(by) != str(fold) else "no other fold than its own"
         raise DataError(

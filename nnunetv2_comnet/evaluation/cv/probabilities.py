@@ -18,7 +18,7 @@ from nnunetv2_comnet.evaluation.cv.dataset import CvDataset
 from nnunetv2_comnet.evaluation.cv.held_out import HeldOut
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.reliability import TUMOUR, Bins, calibration, near_tumour, pooled
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.regions import SHORT_NAMES
 
 # nnU-Net's readers of NIfTI, and whether they turn an image before it becomes an array.
@@ -46,7 +46,8 @@ def held_out_calibration(
     if not cases:
         return Calibration(None, 0)
     name = held_out.trained.name
-    reader = read_json(held_out.trained.folder / "plans.json").get("image_reader_writer")
+    plans = read_checked(held_out.trained.folder / "plans.json", dict[str, Any], "restore it")
+    reader = plans.get("image_reader_writer")
     if reader not in READERS:
         return Calibration(None, 0, (f"{name}: no reliability, since the axes of reader {reader} are not known",))
     notes: list[str] = []

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.compare import metrics_of
 from nnunetv2_comnet.evaluation.compare_text import write_comparison
@@ -23,7 +25,7 @@ from nnunetv2_comnet.evaluation.cv.summary import cv_table, paired
 from nnunetv2_comnet.evaluation.cv.table_csv import as_csv
 from nnunetv2_comnet.evaluation.cv.tables import as_latex, as_markdown
 from nnunetv2_comnet.evaluation.results import Evaluation
-from nnunetv2_comnet.files import read_json, write_json, write_text
+from nnunetv2_comnet.files import read_checked, write_json, write_text
 
 FILE = "cv_report.json"
 ALWAYS = ("dice", "volume_truth_mm3")  # the paper's table, and Dice against volume
@@ -39,6 +41,12 @@ class Options:
     jobs: int = 1
     allow_missing: bool = False
     data: str = "auto"
+
+
+class _Written(BaseModel):
+    """What is read of an earlier report: the files that it wrote beside itself."""
+
+    files: list[str] = []
 
 
 def make_report(
@@ -164,9 +172,9 @@ def _strengths_were_calibrated(trained: TrainedModel, fold: int) -> bool:
 def _written_before(out: Path) -> set[str]:
     if not (out / FILE).is_file():
         return set()
-    listed = read_json(out / FILE).get("files", [])
+    listed = read_checked(out / FILE, _Written, "choose another folder, or delete the file").files
     inside = out.resolve()
-    return {name for name in listed if isinstance(name, str) and (out / name).resolve().is_relative_to(inside)}
+    return {name for name in listed if (out / name).resolve().is_relative_to(inside)}
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

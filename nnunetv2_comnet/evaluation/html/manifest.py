@@ -8,7 +8,8 @@ from typing import Any
 
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.evaluation.results import Evaluation
-from nnunetv2_comnet.files import read_json, sha256
+from nnunetv2_comnet.files import read_checked, read_json, sha256
+from nnunetv2_comnet.run_record import CaseEntry, read_run_record
 
 _MOST_ROWS = 120
 _BESIDE = ("comnet_run*.json", "postprocessing*.json", "postprocessing*.pkl", "plans.json", "dataset.json")
@@ -50,7 +51,7 @@ def failures(predictions: Sequence[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in predictions:
         for path in sorted(folder.glob("failures*.json")):
-            found |= {str(case): str(reason) for case, reason in dict(read_json(path)).items()}
+            found |= read_checked(path, dict[str, str], "expected the reason of each case: delete the file")
     return found
 
 
@@ -59,15 +60,15 @@ def _of_file(path: Path) -> Section:
     digest = ("sha256 of this file", sha256(path))
     if path.suffix != ".json":
         return Section(title, [digest])
+    if path.name.startswith("comnet_run"):
+        record = read_run_record(path)
+        return Section(title, [*_rows(record.model_extra or {}), *_of_times(record.cases)])
     content = read_json(path)
     if path.name in _LONG:
         name = content.get("plans_name") if isinstance(content, dict) else None
         return Section(title, [("name", str(name)), digest])
     if _is_splits(content):
         return Section(title, [*_of_splits(content), digest])
-    if path.name.startswith("comnet_run") and isinstance(content, dict):
-        cases = content.pop("cases", {})
-        return Section(title, [*_rows(content), *_of_times(cases)])
     return Section(title, [*_first_rows(content), digest])
 
 
@@ -98,13 +99,13 @@ def _plain(value: Any) -> str:
     return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 
-def _of_times(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    states = [entry.get("state") for entry in cases.values()]
+def _of_times(cases: Mapping[str, CaseEntry]) -> Iterator[tuple[str, str]]:
+    states = [entry.state for entry in cases.values()]
     yield "cases predicted", f"{states.count('done')} of {len(states)}"
-    lacking = [f"{case} ({', '.join(entry['missing'])})" for case, entry in cases.items() if entry.get("missing")]
+    lacking = [f"{case} ({', '.join(entry.missing)})" for case, entry in cases.items() if entry.missing]
     if lacking:
         yield "cases that lacked images", "; ".join(lacking)
-    seconds = [entry["seconds"] for entry in cases.values() if entry.get("seconds") is not None]
+    seconds = [entry.seconds for entry in cases.values() if entry.seconds is not None]
     if seconds:
         yield "seconds per case", f"median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}"
         yield "seconds, all cases", f"{sum(seconds):.1f}"

@@ -85,7 +85,7 @@ def test_a_prediction_by_a_model_that_saw_the_case_is_refused(
         ({"served_by": {"A": 1, "B": 0, "C": 0, "D": 1}, "in_fold": []}, "A was held out by fold 1, says"),
         ({"served_by": {"A": 0, "B": 0}, "in_fold": ["B"]}, "B was held out by no other fold than its own"),
         ({"served_by": {"A": 0}, "in_fold": []}, "B was held out by no fold"),
-        ({"served_by": ["A"]}, "is damaged"),
+        ({"served_by": ["A"]}, "served_by: Input should be a valid dictionary"),
     ],
 )
 def test_a_refiner_must_show_which_models_served_it(world: World, manifest: dict | None, said: str) -> None:
@@ -128,7 +128,7 @@ def test_missing_folds_and_cases_are_named_and_only_left_out_when_told(world: Wo
     [
         ([{"train": ["A", "B"], "val": ["A"]}], "fold 0 trains on A and validates on it"),
         ([{"train": ["B"], "val": ["A"]}, {"train": ["B"], "val": ["A"]}], "holds A out in folds 0 and 1"),
-        ({"train": ["A"]}, "is not nnU-Net's list of folds"),
+        ({"train": ["A"]}, "expected nnU-Net's list of folds"),
     ],
 )
 def test_splits_that_hold_nothing_out_are_refused(world: World, splits: object, said: str) -> None:

@@ -1,0 +1,139 @@
+"""comnet manifest and comnet verify: hashes by hashlib, and every way in which a model can differ from its manifest."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.trust.manifest import make_manifest, read_manifest, require_same
+
+LISTED = {
+    "plans.json": b"{}",
+    "dataset.json": b"{ }",
+    "calibration.json": b'{"a": 1}',
+    "postprocessing.pkl": b"\x80\x04.",
+    "fold_0/checkpoint_final.pth": bytes(range(256)) * 5000,
+    "fold_1/checkpoint_final.pth": b"two",
+    "crossval_results_folds_0_1/postprocessing.json": b"[]",
+}
+UNLISTED = ("fold_0/checkpoint_best.pth", "fold_0/out_of_fold.json", "fold_0/validation/A.nii.gz", "notes.txt")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    for name, content in {**LISTED, **dict.fromkeys(UNLISTED, b"x")}.items():
+        path = tmp_path / "a model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "a model"
+
+
+def test_the_manifest_is_what_hashlib_says_and_its_own_digest_is_printed(run: Any, model: Path) -> None:
+    answer = run("comnet", "manifest", str(model))
+    assert answer.returncode == 0, answer.stderr
+    written = model / "comnet_manifest.json"
+    content = json.loads(written.read_text())
+    assert content["files"] == {
+        name: {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value)} for name, value in LISTED.items()
+    }
+    digest = hashlib.sha256(written.read_bytes()).hexdigest()
+    assert answer.stdout.splitlines()[-1] == f"its own sha256: {digest}"
+    same = run("comnet", "verify", str(model), "--sha256", digest.upper())
+    assert (same.returncode, same.stderr) == (0, "")
+    assert same.stdout == "".join(f"same  {name}\n" for name in LISTED) + "all 7 files are the same\n"
+    other = run("comnet", "verify", str(model), "--sha256", "0" * 64)
+    assert other.returncode == 1
+    assert other.stderr.startswith(f"comnet: error: {written} is another manifest: its SHA-256 is {digest}, not 000")
+
+
+def _flip_a_bit(model: Path) -> None:
+    path = model / "fold_0" / "checkpoint_final.pth"
+    content = bytearray(path.read_bytes())
+    status = path.stat()
+    content[700_000] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time of change
+
+
+CHANGES: list[tuple[Callable[[Path], Any], str, str]] = [
+    (_flip_a_bit, "changed", "fold_0/checkpoint_final.pth"),
+    (lambda m: (m / "calibration.json").unlink(), "missing", "calibration.json"),
+    (
+        lambda m: (m / "comnet_postprocessing.json").write_text("{}"),
+        "not in the manifest",
+        "comnet_postprocessing.json",
+    ),
+    (lambda m: (m / "fold_1").rename(m / "fold_2"), "missing", "fold_1/checkpoint_final.pth"),
+]
+
+
+@pytest.mark.parametrize(("change", "state", "name"), CHANGES, ids=[f"{c[1]} {c[2]}" for c in CHANGES])
+def test_each_difference_is_told(run: Any, model: Path, tmp_path: Path, change: Any, state: str, name: str) -> None:
+    elsewhere = tmp_path / "manifest.json"
+    assert run("comnet", "manifest", str(model), "-o", str(elsewhere)).returncode == 0
+    assert not (model / "comnet_manifest.json").exists()
+    change(model)
+    answer = run("comnet", "verify", str(model), "--manifest", str(elsewhere))
+    assert answer.returncode == 1
+    assert any(line.startswith(f"{state} ") and line.endswith(f" {name}") for line in answer.stdout.splitlines())
+    assert answer.stderr.count("\n") == 1
+    assert f"files differ, first {name} ({state})" in answer.stderr
+
+
+def test_another_checkpoint_than_the_manifests_is_not_in_it(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(make_manifest(model).model_dump_json())
+    require_same(model, path, "checkpoint_final.pth")
+    with pytest.raises(DataError, match=r"fold_0/checkpoint_best\.pth is not in the manifest"):
+        require_same(model, path, "checkpoint_best.pth")
+
+
+GOOD = {"sha256": "0" * 64, "bytes": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "valid dictionary"),
+        ("{}", "checkpoint: Field required"),
+        ({"files": {}}, "files: Dictionary should have at least 1 item"),
+        ({"format": 2}, "format: Input should be less than or equal to 1"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"files": {"plans.json": {**GOOD, "sha256": "x"}}}, "files.plans.json.sha256: String should match pattern"),
+        ({"files": {"plans.json": {**GOOD, "bytes": -1}}}, "files.plans.json.bytes: Input should be greater"),
+        ({"files": {"../plans.json": GOOD}}, "'../plans.json' is not a path below the model's folder"),
+        ({"files": {"/etc/passwd": GOOD}}, "'/etc/passwd' is not a path below the model's folder"),
+        ({"files": {"a\\b": GOOD}}, "is not a path below the model's folder"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_told_in_one_line(tmp_path: Path, content: Any, said: str) -> None:
+    if isinstance(content, dict):
+        content = json.dumps({"checkpoint": "checkpoint_final.pth", "files": {"plans.json": GOOD}, **content})
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_manifest(tmp_path / "m.json")
+    assert str(caught.value).startswith(f"{tmp_path / 'm.json'}")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_model_gets_no_manifest(run: Any, model: Path) -> None:
+    for name, said in (
+        ("fold_1/checkpoint_final.pth", ""),
+        ("plans.json", "is not a trained model: it has no plans.json"),
+    ):
+        (model / name).unlink()
+        answer = run("comnet", "manifest", str(model))
+        assert answer.returncode == (1 if said else 0)
+        assert said in answer.stderr
+    assert run("comnet", "manifest", str(model / "nowhere")).stderr.count("\n") == 1
+    nothing = run("comnet", "verify", str(model / "fold_0"))
+    assert nothing.returncode == 1
+    assert nothing.stderr == f"comnet: error: {model / 'fold_0' / 'comnet_manifest.json'} does not exist\n"

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Writes `text` as UTF-8, whole or not at all; bytes of file names that are no UTF-8 as escapes."""
     with written_whole(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
@@ -52,8 +53,18 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{source} does not exist") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
+
+
+def same_when_folded(names: Iterable[str]) -> dict[str, list[str]]:
+    """For each name that another equals but for case or Unicode's form, those others: some disks keep one of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    return {
+        name: [other for other in group if other != name] for group in groups.values() for name in group if group[1:]
+    }
 
 
 def sha256(source: str | os.PathLike[str]) -> str:

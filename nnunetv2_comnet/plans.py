@@ -8,18 +8,21 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.settings import Axes, Settings, fit_patch, make_settings, parse_settings
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
+from nnunetv2_comnet.settings import SIDE_MULTIPLE, Axes, Settings, fit_patch, make_settings, parse_settings
 
 PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
+_SHARED = ("size", "kernel_size", "base_channels", "grn")  # said twice: of the network, and in the section
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +90,29 @@ def write_plans(dataset: int, settings: Settings, plans_name: str = PLANS_NAME) 
 def prepare_dataset(dataset: int, jobs: int) -> str:
     """Extracts the fingerprint where it is missing. Returns the dataset's name; an unknown id is refused."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
+    from nnunetv2.paths import nnUNet_raw
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
     try:
         name = str(maybe_convert_to_dataset_name(dataset))
     except RuntimeError as error:
+        if several := sorted(path.name for path in Path(str(nnUNet_raw)).glob(f"Dataset{dataset:03d}_*")):
+            raise ConfigurationError(
+                f"nnUNet_raw holds more than one dataset {dataset:03d}: {', '.join(several)}; keep one of that id"
+            ) from error
         raise ConfigurationError(
             f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
         ) from error
-    with _nnunet_messages_to_log():
-        extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty())
+    folder = Path(str(nnUNet_raw)) / name
+    require_plannable(folder)
+    try:
+        with _nnunet_messages_to_log():
+            extract_fingerprint_dataset(dataset, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty())
+    except Exception as error:  # a worker hands on whatever a damaged file made it raise
+        said = (
+            first_unsound(folder) or f"the fingerprint of {folder} cannot be extracted: {' '.join(str(error).split())}"
+        )
+        raise DataError(said) from error
     return name
 
 
@@ -114,6 +130,16 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
     Our own plans pass through, checked. Stock plans get the `paper` preset: patch, batch size and network change;
     what preprocessing already did to the data (spacing, normalisation, data identifier) does not.
     """
+    try:
+        return _applied(plans, configuration)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigurationError(
+            f"the plans are damaged ({type(error).__name__}: {' '.join(str(error).split())}): write them anew with "
+            "`comnet plan`"
+        ) from error
+
+
+def _applied(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
     entry = plans.get("configurations", {}).get(configuration)
     if entry is None:
         available = ", ".join(plans.get("configurations", {})) or "none"
@@ -128,6 +154,7 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
                 f"the plans name network {entry['architecture']['network_class_name']}, their '{SECTION}' section "
                 "another: write them anew with `comnet plan`"
             )
+        _require_same(entry, settings)
         return settings, f"settings: section '{SECTION}' of {plans['plans_name']} (preset '{settings.preset}')"
     settings = make_settings("paper")
     axes = plans["transpose_forward"]
@@ -140,6 +167,22 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
         f"settings: the stock plans {plans['plans_name']} hold none, so the 'paper' preset was applied: patch "
         f"{entry['patch_size']}, batch size {entry['batch_size']}, MedNeXt-{settings.network_size}"
     )
+
+
+def _require_same(entry: dict[str, Any], settings: Settings) -> None:
+    """Raises `ConfigurationError` where a configuration says otherwise than the settings that it was written by."""
+    theirs, ours = entry["architecture"]["arch_kwargs"], settings.architecture()["arch_kwargs"]
+    different = [name for name in _SHARED if name in theirs and theirs[name] != ours[name]]
+    if different:
+        raise ConfigurationError(
+            f"the plans' network and their '{SECTION}' section differ in {', '.join(different)}: write them anew with "
+            "`comnet plan`"
+        )
+    if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in entry["patch_size"]):
+        raise ConfigurationError(
+            f"patch_size {entry['patch_size']} of the plans' configuration: every side must be a multiple of "
+            f"{SIDE_MULTIPLE}, at least {2 * SIDE_MULTIPLE}"
+        )
 
 
 def _axes(shape: Any) -> Axes:

@@ -241,6 +241,8 @@ def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
 
 def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:
     """Validates a `comnet` section; `origin` names where it came from in the error message."""
+    if not isinstance(section, Mapping):
+        raise ConfigurationError(f"{origin} must hold names with values, as `comnet plan` writes them")
     try:
         return Settings.model_validate(dict(section))
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 import typer
 
@@ -20,8 +21,9 @@ from nnunetv2_comnet.cli import (
     predict,
     report,
 )
-from nnunetv2_comnet.errors import ComnetError
+from nnunetv2_comnet.errors import ComnetError, printable
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or that of typer's own copy of click
 app = typer.Typer(
     name="comnet",
     help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, predict, check. Training is nnU-Net's "
@@ -59,14 +61,25 @@ def _options(
     logging.getLogger("nnunetv2_comnet").setLevel(logging.INFO)
 
 
+def _tell_usage(error: Any) -> None:
+    said = printable(" ".join(error.format_message().split())).rstrip(".")
+    if said:  # nothing where there were no words at all: the help was shown
+        asked = error.ctx.command_path if error.ctx else "comnet"
+        typer.echo(f"comnet: error: {said}; see {asked} --help", err=True)
+    sys.exit(error.exit_code)
+
+
 def main() -> None:
-    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1."""
+    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1, a mistake in the
+    words themselves one and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except ComnetError as error:
-        typer.echo(f"comnet: error: {error}", err=True)
+        typer.echo(f"comnet: error: {printable(error)}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except _UsageError as error:
+        _tell_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("comnet: interrupted; run the same command again to go on", err=True)
         sys.exit(130)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, dataset_id, require_variables
+from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def command(
     from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
     model = find_model(str(dataset), trainer, plans, configuration)
+    output = output_folder(output or model)
     regions = regions_of(read_json(model / "dataset.json"))
     if not regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
@@ -83,7 +84,7 @@ def command(
     from nnunetv2_comnet.postprocessing.rule_file import write_rules
 
     evidence = {"model": model.name, **evidence_of(found, question, score.protocol)}
-    written, left_out = write_rules(output or model, found.rules, regions, evidence, found.voxel_mm3)
+    written, left_out = write_rules(output, found.rules, regions, evidence, found.voxel_mm3)
     typer.echo(f"wrote {' and '.join(str(path) for path in written)}")
     if left_out:
         typer.echo(f"no postprocessing.pkl: {left_out}; apply the rules with comnet predict --postprocessing")

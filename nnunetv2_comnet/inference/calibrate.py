@@ -24,6 +24,8 @@ from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regi
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits
 
 MEASURED = "calibration_cases.json"  # what an interrupted run has measured so far
 Maps = npt.NDArray[np.float32]
@@ -67,7 +69,7 @@ def calibrate(
 
 
 def _held_out(preprocessed: Path, model: ModelFolder) -> list[Held]:
-    splits = read_json(preprocessed / "splits_final.json")
+    splits = read_splits(preprocessed / SPLITS)
     folds = [fold for fold in model.folds if isinstance(fold, int)]
     if any(fold >= len(splits) for fold in folds):
         raise DataError(f"{model.path} has fold {max(folds)}, but splits_final.json has {len(splits)} folds")

@@ -1,11 +1,15 @@
 """Which cases a folder of images holds: NAME_0000.nii.gz, NAME_0001.nii.gz, ..., one file per channel."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.errors import ConfigurationError, DataError, printable
+from nnunetv2_comnet.files import same_when_folded
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ def find_cases(folder: Path, file_ending: str, channels: Sequence[str], part: in
         raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; it must hold the patients' images")
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending), re.DOTALL)
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.iterdir()):
         match = pattern.fullmatch(path.name)
-        if match and path.is_file():
+        if match and path.name.startswith("."):
+            log.warning("%s is hidden and is passed over", printable(path))
+        elif match and path.is_file():
             found.setdefault(match[1], {})[int(match[2])] = path
     if not found:
         raise DataError(
@@ -39,11 +45,16 @@ def find_cases(folder: Path, file_ending: str, channels: Sequence[str], part: in
             f"NAME_{len(channels) - 1:04d}{file_ending}, one per channel ({', '.join(channels)})"
         )
     names = sorted(found)[part::parts]
-    return [_case(name, found[name], channels) for name in names]
+    twins = same_when_folded(found)
+    return [_case(name, found[name], channels, twins.get(name, ())) for name in names]
 
 
-def _case(name: str, files: dict[int, Path], channels: Sequence[str]) -> Case:
+def _case(name: str, files: dict[int, Path], channels: Sequence[str], twins: Sequence[str]) -> Case:
     images = tuple(files[number] for number in sorted(files))
+    if not name.isprintable():
+        return Case(name, images, "its name holds a character that cannot be printed; rename its files")
+    if twins:
+        return Case(name, images, f"its name and {twins[0]} differ only in how they are written; rename one of them")
     missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
     unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
     if not missing and not unknown:

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.nifti import require_sound
 from nnunetv2_comnet.postprocessing.region_labels import Labels
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits
 
 RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 
@@ -37,6 +40,7 @@ class MaskReader:
         """Labels (Z, Y, X) and the spacing of the three axes in mm. Raises `DataError` for a file that is no mask."""
         from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
+        require_sound(path)
         try:
             values, properties = recursive_find_reader_writer_by_name(self.name)().read_seg(str(path))
         except Exception as error:  # whatever a missing or broken file makes the reader throw
@@ -57,7 +61,7 @@ def find_held_out(
     and the truth. Raises `ConfigurationError` for folds that are not there, `DataError` for predictions that are
     missing, or of cases that the fold was trained on.
     """
-    splits = read_json(preprocessed / "splits_final.json")
+    splits = read_splits(preprocessed / SPLITS)
     ending = read_json(model / "dataset.json")["file_ending"]
     found = []
     for fold in _chosen_folds(model, folds):

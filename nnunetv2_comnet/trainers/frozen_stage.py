@@ -8,7 +8,9 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 from torch import nn
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import read_json, sha256, write_json
+from nnunetv2_comnet.files import sha256, write_json
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import read_splits
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.out_of_fold import (
     CHECKPOINT,
@@ -39,6 +41,7 @@ class FrozenStageTrainer(RecipeTrainer):
     @one_line_errors
     def on_train_start(self) -> None:
         """Loads the frozen models before anything else happens; says and writes down who serves whom."""
+        self._require_data()
         if not self.was_initialized:
             self.initialize()
         self._load_stage_1()
@@ -82,9 +85,7 @@ class FrozenStageTrainer(RecipeTrainer):
 
     def _splits(self) -> list[dict[str, list[str]]]:
         self.do_split()  # nnU-Net writes the file where there is none
-        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
-        splits: list[dict[str, list[str]]] = read_json(path)
-        return splits
+        return read_splits(Path(self.preprocessed_dataset_folder_base) / SPLITS)
 
     def _coarse_network(self) -> nn.Module:
         return self.stage_1.build_network_architecture(

@@ -85,7 +85,11 @@ def trained_folds(folder: Path) -> list[Fold]:
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
     """Raises ConfigurationError unless the models in `folder` were trained with this configuration of these plans."""
-    theirs = read_json(folder / "plans.json")["configurations"].get(configuration, {})
+    saved = read_json(folder / "plans.json")
+    configurations = saved.get("configurations") if isinstance(saved, dict) else None
+    theirs = configurations.get(configuration, {}) if isinstance(configurations, dict) else None
+    if not isinstance(theirs, dict):
+        raise DataError(f"{folder / 'plans.json'} is no plans file; restore it, or train stage 1 again")
     ours = plans["configurations"][configuration]
     different = [name for name in _SHARED if theirs.get(name) != ours.get(name)]
     if different:

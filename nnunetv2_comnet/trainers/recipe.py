@@ -4,20 +4,25 @@ loop.py holds what happens epoch by epoch; this file what is set up once: loss, 
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
-from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
+from nnunetv2_comnet.raw_dataset import require_order
 from nnunetv2_comnet.settings import STRIDES, Settings
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import require_fold
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.loop import EpochLoop
@@ -25,6 +30,8 @@ from nnunetv2_comnet.trainers.precision import choose_precision
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
 from nnunetv2_comnet.trainers.schedule import EpochSchedule
+
+STOCK_FOLDS = 5  # of the split that nnU-Net makes by itself
 
 
 class RecipeTrainer(EpochLoop):
@@ -39,6 +46,7 @@ class RecipeTrainer(EpochLoop):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the base class reads its own signature
     ) -> None:
+        require_order(dataset_json)
         settings, origin = apply_settings(plans, configuration)
         self.settings = self._settings_of_this_stage(settings, plans)
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -75,11 +83,17 @@ class RecipeTrainer(EpochLoop):
         with seeded(self.seed):
             super().initialize()
 
+    @one_line_errors
     def on_train_start(self) -> None:
-        """Warns where another fold of this model was trained with other settings: nnU-Net keeps one plans.json."""
+        """Refuses data that cannot be trained on; warns where another fold was trained with other settings.
+
+        nnU-Net keeps one plans.json for all folds.
+        """
+        self._require_data()
         saved = os.path.join(self.output_folder_base, "plans.json")
         if os.path.isfile(saved):
-            other = read_json(saved).get(SECTION, {})
+            earlier = read_json(saved)
+            other = earlier.get(SECTION) or {} if isinstance(earlier, dict) else {}
             changed = [name for name, value in self.plans_manager.plans[SECTION].items() if other.get(name) != value]
             if changed:
                 self.print_to_log_file(
@@ -87,6 +101,25 @@ class RecipeTrainer(EpochLoop):
                     "replaced now; train all folds with the same plans"
                 )
         super().on_train_start()
+
+    def _require_data(self) -> None:
+        """Raises `DataError` where nothing is preprocessed, or the splits do not give this fold something to do."""
+        folder = Path(self.preprocessed_dataset_folder)
+        plans = self.plans_manager
+        known = infer_dataset_class(str(folder)).get_identifiers(str(folder)) if any(folder.glob("*")) else []
+        if not known:
+            raise DataError(
+                f"{folder} holds no preprocessed case; run: nnUNetv2_preprocess -d {plans.dataset_name} "
+                f"-plans_name {plans.plans_name} -c {self.configuration_name}"
+            )
+        splits = Path(self.preprocessed_dataset_folder_base) / SPLITS
+        if splits.is_file():
+            require_fold(splits, self.fold, set(known))
+        elif isinstance(self.fold, int) and not self.fold < STOCK_FOLDS <= len(known):
+            raise DataError(
+                f"{splits} does not exist, and nnU-Net's own split needs {STOCK_FOLDS} cases and a fold below "
+                f"{STOCK_FOLDS}: there are {len(known)} cases, and fold {self.fold} is asked for"
+            )
 
     def _set_batch_size_and_oversample(self) -> None:
         """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""

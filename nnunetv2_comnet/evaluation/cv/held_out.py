@@ -12,6 +12,7 @@ from typing import Any
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.cv.models import TrainedModel
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.splits import read_splits as splits_of
 
 SPLITS, MANIFEST = "splits_final.json", "out_of_fold.json"
 STAGE_2 = ("nnUNetTrainerCoMNeTCorrDiff", "nnUNetTrainerCoMNeTDeterministic")  # beginnings of names
@@ -59,9 +60,7 @@ def read_splits(preprocessed: Path) -> list[Split]:
     path = preprocessed / SPLITS
     if not path.is_file():
         raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
-    splits = read_json(path)
-    if not isinstance(splits, list) or not all(isinstance(s, dict) and {"train", "val"} <= s.keys() for s in splits):
-        raise DataError(f"{path} is not nnU-Net's list of folds with 'train' and 'val'; restore it")
+    splits = splits_of(path)
     held_out: dict[str, int] = {}
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))
@@ -71,7 +70,7 @@ def read_splits(preprocessed: Path) -> list[Split]:
             if case in held_out:
                 raise DataError(f"{path} holds {case} out in folds {held_out[case]} and {fold}; it must be in one")
             held_out[case] = fold
-    return splits
+    return list(splits)
 
 
 def find_held_out(

@@ -7,7 +7,10 @@ def printable(text: object) -> str:
 
 
 class ComnetError(Exception):
-    """A user's mistake or a defect of the user's data. The text is shown as it is, on one line."""
+    """A user's mistake or a defect of the user's data. The text is shown as it is: one line that can be printed."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(text))
 
 
 class DataError(ComnetError):

@@ -53,7 +53,9 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{source} does not exist") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DataError(f"{source} cannot be read as JSON: it is nested too deeply") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
 
 

@@ -29,6 +29,7 @@ _BITS = {
 }  # fmt: skip
 _FLOATS = {16: "f4", 64: "f8"}
 _REAL = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280, 1536)
+_LEAST_DETERMINANT = 1e-9  # mm3
 _LONGEST_HEADER = 540
 
 
@@ -41,6 +42,9 @@ class _Kind:
     datatype: tuple[str, int]
     pixdim: tuple[str, int]
     vox_offset: tuple[str, int]
+    codes: tuple[str, int]  # of qform and sform
+    qform: tuple[str, int]  # quaternion and offset
+    sform: tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class _Layout:
     end: int
 
 
-_NIFTI_1 = _Kind(348, ("8h", 40), ("h", 70), ("8f", 76), ("f", 108))
-_NIFTI_2 = _Kind(540, ("8q", 16), ("h", 12), ("8d", 104), ("q", 168))
+_NIFTI_1 = _Kind(348, ("8h", 40), ("h", 70), ("8f", 76), ("f", 108), ("2h", 252), ("6f", 256), ("12f", 280))
+_NIFTI_2 = _Kind(540, ("8q", 16), ("h", 12), ("8d", 104), ("q", 168), ("2i", 344), ("6d", 352), ("12d", 400))
 
 
 def require_sound(path: Path, *, whole: bool = True, axes: int | None = None) -> None:
@@ -72,7 +76,7 @@ def require_sound(path: Path, *, whole: bool = True, axes: int | None = None) ->
         else:
             next(_pieces(path))
     except (OSError, ValueError) as problem:
-        raise DataError(f"{path} cannot be read: {_in_words(problem)}") from problem
+        raise DataError(f"{path} cannot be read: {_in_words(problem)}; copy or make it again") from problem
 
 
 def read_sitk(path: Path) -> Any:
@@ -147,6 +151,7 @@ def _gunzipped(raw: Iterator[bytes]) -> Iterator[bytes]:
 
 def _require_usable(raw: bytes, axes: int | None) -> None:
     layout = _layout_of(raw)
+    _require_place(raw)
     sides = list(layout.sides)
     while len(sides) > (axes or 0) and sides[-1] == 1:
         sides.pop()
@@ -160,6 +165,17 @@ def _require_usable(raw: bytes, axes: int | None) -> None:
     values = np.frombuffer(raw, kind, math.prod(layout.sides), layout.start)
     if count := values.size - int(np.count_nonzero(np.isfinite(values))):
         raise ValueError(f"it has {count} voxels that are NaN or infinite")
+
+
+def _require_place(head: bytes) -> None:
+    """Of an affine that is not finite, or singular, ITK talks on standard error at length."""
+    kind, order = _kind(head)
+    q_code, s_code = struct.unpack_from(order + kind.codes[0], head, kind.codes[1])
+    qform, sform = (np.array(struct.unpack_from(order + form, head, at)) for form, at in (kind.qform, kind.sform))
+    if (q_code > 0 and not np.isfinite(qform).all()) or (s_code > 0 and not np.isfinite(sform).all()):
+        raise ValueError("its affine is not finite")
+    if s_code > 0 and abs(np.linalg.det(sform.reshape(3, 4)[:, :3])) < _LEAST_DETERMINANT:
+        raise ValueError("its affine is singular")
 
 
 def _layout_of(head: bytes) -> _Layout:

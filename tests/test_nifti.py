@@ -21,7 +21,10 @@ def good(kind: type = nibabel.Nifti1Image, order: str = "<", values: np.ndarray 
     """A file's bytes by nibabel, in either byte order."""
     header = kind.header_class(endianness=order)
     header.set_data_dtype(values.dtype)
-    return bytes(kind(values, np.diag([-1.0, -1.0, 2.0, 1.0]), header).to_bytes())
+    image = kind(values, None, header)
+    image.set_sform(np.diag([-1.0, -1.0, 2.0, 1.0]), 1)
+    image.set_qform(np.diag([-1.0, -1.0, 2.0, 1.0]), 1)
+    return bytes(image.to_bytes())
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
@@ -58,6 +61,8 @@ def test_a_gzip_file_may_have_several_members_and_padding(tmp_path: Path) -> Non
         (108, "f", 100.0, "its voxels begin at byte 100, within the header"),
         (108, "f", float("inf"), "its voxels begin at byte inf, within the header"),
         (108, "f", 1e30, "its header claims "),
+        (280, "f", float("nan"), "its affine is not finite"),
+        (280, "f", 0.0, "its affine is singular"),
         (344, "4s", b"ni1\0", "its header ends in b'ni1\\x00', not in b'n+1\\x00'"),
         (0, "i", 12, "it is no NIfTI image"),
         (352, "f", float("inf"), "it has 1 voxels that are NaN or infinite"),

@@ -75,7 +75,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except ComnetError as error:
-        typer.echo(f"comnet: error: {printable(error)}", err=True)
+        typer.echo(f"comnet: error: {error}", err=True)
         sys.exit(1)
     except _UsageError as error:
         _tell_usage(error)

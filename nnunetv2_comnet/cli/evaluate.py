@@ -53,7 +53,8 @@ def command(
     from nnunetv2_comnet.evaluation.protocols import protocol_named
     from nnunetv2_comnet.evaluation.results import SCORED
 
-    target = output_folder(target or prediction)
+    if target is not None:
+        output_folder(target)
     beside = prediction / "probabilities"
     evaluation = evaluate_folder(
         reference,
@@ -65,6 +66,7 @@ def command(
         images=images,
         progress=partial(tqdm, desc="evaluating", unit="case", disable=None),
     )
+    target = target or prediction
     evaluation.write(target)
     bad = [case for case in evaluation.cases if case.state != SCORED]
     _tell(evaluation)

@@ -56,7 +56,7 @@ def command(
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from nnunetv2_comnet.files import read_json
-    from nnunetv2_comnet.inference.model_folder import find_model, regions_of
+    from nnunetv2_comnet.inference.model_folder import find_model, read_description, regions_of
     from nnunetv2_comnet.postprocessing.evidence import evidence_of
     from nnunetv2_comnet.postprocessing.families import lowest_threshold
     from nnunetv2_comnet.postprocessing.fitting import fit
@@ -67,7 +67,7 @@ def command(
 
     model = find_model(str(dataset), trainer, plans, configuration)
     output = output_folder(output or model)
-    regions = regions_of(read_json(model / "dataset.json"))
+    regions = regions_of(read_description(model))
     if not regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
     score = protocol_score(protocol, regions, metric)

@@ -28,9 +28,8 @@ class ModelFolder:
         return tuple(self.path / f"fold_{fold}" / self.checkpoint for fold in self.folds)
 
     def dataset_json(self) -> dict[str, Any]:
-        """What the model was trained on: channels, regions, file ending."""
-        description: dict[str, Any] = read_json(self.path / "dataset.json")
-        return description
+        """What the model was trained on."""
+        return read_description(self.path)
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -82,6 +81,30 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
     if len(set(chosen)) != len(chosen) or not chosen:
         raise ConfigurationError(f"folds {' '.join(chosen) or '(none)'}: name one fold or more, each once")
     return ModelFolder(path, tuple(fold if fold == "all" else int(fold) for fold in chosen), checkpoint)
+
+
+def read_description(model: Path) -> dict[str, Any]:
+    """dataset.json of a model: channels, labels, file ending. Raises `ConfigurationError` where one of them lacks."""
+    description = read_json(model / "dataset.json")
+    if lacking := _lacking(description):
+        raise ConfigurationError(f"{model / 'dataset.json'} {lacking}; restore the one that was trained with")
+    found: dict[str, Any] = description
+    return found
+
+
+def _lacking(description: Any) -> str:
+    """What a dataset.json lacks that a prediction needs; "" where it is complete."""
+    if not isinstance(description, dict):
+        return "is not a description of a dataset"
+    channels = description.get("channel_names") or description.get("modality")
+    if not isinstance(channels, dict) or not all(str(number).isdecimal() for number in channels):
+        return 'does not name the channels, {"0": "T1n", ...}'
+    labels = description.get("labels")
+    values = labels.values() if isinstance(labels, dict) else [None]
+    members = [label for value in values for label in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(label, int) for label in members):
+        return "does not name the labels, each a number or a list of numbers"
+    return "" if isinstance(description.get("file_ending"), str) else "does not name the file_ending"
 
 
 def regions_of(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from nnunetv2_comnet.errors import ComnetError, printable
+from nnunetv2_comnet.errors import ComnetError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -19,7 +19,7 @@ def one_line_errors(function: Function) -> Function:
         try:
             return function(*args, **kwargs)
         except ComnetError as error:
-            raise SystemExit(f"comnet: error: {printable(error)}") from error
+            raise SystemExit(f"comnet: error: {error}") from error
 
     return wrapped  # type: ignore[return-value]
 

@@ -24,7 +24,7 @@ class BadInput:
     title: str
     words: str
     says: tuple[str, ...] = ()
-    make: Callable[[Path], None] = nothing
+    make: Callable[[Path], object] = nothing
     code: int = 1
     report: str = ""
     env: Mapping[str, str | None] = field(default_factory=dict)

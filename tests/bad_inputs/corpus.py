@@ -26,8 +26,8 @@ def as_markdown() -> str:
     lines = [
         "# Bad inputs and what they get",
         "",
-        f"{len(CORPUS)} cases, made by code in `tests/bad_inputs/` and run through the command line by a test. `<HERE>`",
-        "is a folder of the case's own, `<MODEL>` and `<REFINED>` trained models, `<...>` what may vary.",
+        f"{len(CORPUS)} cases, made by code in `tests/bad_inputs/` and run through the command line by a test.",
+        "`<HERE>` is a folder of the case's own, `<MODEL>` and `<REFINED>` trained models, `<...>` what may vary.",
         "`python -m tests.bad_inputs` runs them and prints what was seen; with `--write-docs` it writes this file.",
     ]
     command = ""

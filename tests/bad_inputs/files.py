@@ -11,7 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-Spoil = Callable[[Path], None]
+Spoil = Callable[[Path], object]
 DIM, DATATYPE, PIXDIM, VOX_OFFSET, SFORM = 40, 70, 76, 108, 280  # where a NIfTI-1 header has them
 
 
@@ -102,7 +102,8 @@ def with_affine(change: Callable[[Any], Any]) -> Spoil:
         moved = nibabel.Nifti1Image(data, None, dtype=data.dtype)
         moved.set_sform(affine, 1)
         try:
-            moved.set_qform(affine, 1)  # holds no shear
+            with np.errstate(all="ignore"):
+                moved.set_qform(affine, 1)  # holds no shear
         except nibabel.spatialimages.HeaderDataError:  # no quaternion says so
             moved.set_qform(None, 0)
         nibabel.save(moved, path)

@@ -63,14 +63,14 @@ def near(draw: Callable[..., Any], valid: Any) -> Any:
 # (offset, struct format) of the fields of a NIfTI-1 header that a reader acts on.
 FIELDS = [
     (0, "i"), (40, "h"), *((40 + 2 * axis, "h") for axis in range(1, 8)), (56, "f"), (68, "h"), (70, "h"), (72, "h"),
-    *((76 + 4 * axis, "f") for axis in range(8)), (108, "f"), (112, "f"), (116, "f"), (123, "b"), (252, "h"), (254, "h"),
-    *((256 + 4 * number, "f") for number in range(18)), (344, "4s"), (348, "b"),
+    *((76 + 4 * axis, "f") for axis in range(8)), (108, "f"), (112, "f"), (116, "f"), (123, "b"), (252, "h"),
+    (254, "h"),    *((256 + 4 * number, "f") for number in range(18)), (344, "4s"), (348, "b"),
 ]  # fmt: skip
 NUMBERS = {
-    "h": st.sampled_from([0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 128, 256, 512, 1024, 2048, 32767, -32768]) | st.integers(-32768, 32767),
+    "h": st.sampled_from([0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 128, 256, 512, 1024, 2048]) | st.integers(-32768, 32767),
     "i": st.sampled_from([348, 540, 0, -1, 1543569408]) | st.integers(-(2**31), 2**31 - 1),
     "b": st.integers(-128, 127),
-    "f": st.sampled_from([0.0, 1.0, -1.0, 352.0, 351.0, 1e30, -1e30, 1e-30, 1e9, float("nan"), float("inf")]) | st.floats(width=32),
+    "f": st.sampled_from([0.0, 1.0, -1.0, 352.0, 351.0, 1e30, -1e30, 1e-30, 1e9]) | st.floats(width=32),
     "4s": st.sampled_from([b"n+1\0", b"ni1\0", b"n+2\0", b"\0\0\0\0"]) | st.binary(min_size=4, max_size=4),
 }  # fmt: skip
 
@@ -125,7 +125,7 @@ NAMES = st.lists(
     st.tuples(
         st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), max_size=12)
         | st.sampled_from(["A", "a", "é", "e\u0301", "..", ".", "-rf", "$(x)", "P 1", "P\n1", "x" * 200]),
-        st.sampled_from(["_0000.nii.gz", "_0001.nii.gz", "_0004.nii.gz", ".nii.gz", "_00000.nii.gz", "", "_t1.nii", "_٠٠٠٠.nii.gz"]),
+        st.sampled_from(["_0000.nii.gz", "_0001.nii.gz", "_0004.nii.gz", ".nii.gz", "_00000.nii.gz", "", "_t1.nii"]),
         st.sampled_from(["file", "file", "file", "folder", "link", "loop", "pipe"]),
     ),
     max_size=8,

@@ -61,7 +61,12 @@ RULES = {
     "regions": {name: list(labels) for name, labels in REGIONS.items()},
     "evidence": {},
 }
-STRENGTH = dict.fromkeys(REGIONS, 0.5)
+MEASURED = {
+    "format": 1,
+    "strength": dict.fromkeys(REGIONS, 0.5),
+    "checkpoints": {"fold_0/checkpoint_final.pth": "0"},
+    "evidence": {},
+}
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,10 @@ def _rules(path: Path) -> None:
     read_rule_file(path).for_regions(REGIONS)
 
 
+def _regions(path: Path) -> None:
+    regions_beside(path.parent)
+
+
 def _calibration(path: Path) -> None:
     (path.parent / "fold_0").mkdir(exist_ok=True)
     (path.parent / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
@@ -202,12 +211,12 @@ TARGETS = (
     Target("layout: any text", st.text(max_size=60), _text("layout.yaml", load_custom_layout)),
     Target("comnet section", near(SECTION), lambda value, _: parse_settings(value, "section")),
     Target("plans", near(PLANS), _plans),
-    Target("calibration", near({"format": 1, "strength": STRENGTH, "checkpoints": {"fold_0/checkpoint_final.pth": "0"}, "evidence": {}}), _written(CALIBRATION, _calibration)),
+    Target("calibration", near(MEASURED), _written(CALIBRATION, _calibration)),
     Target("post-processing rules", near(RULES), _written("rules.json", _rules)),
     Target("thresholds", near({"ET": 0.5, "whole tumor": 0.4}), _options),
-    Target("strengths", st.text(alphabet="ETWC=,.0123456789einfa -+ ", max_size=20) | st.text(max_size=20), _strengths),
+    Target("strengths", st.text("ETWC=,.0123456789einfa -+", max_size=20) | st.text(max_size=20), _strengths),
     Target("dataset.json: plan", near(DESCRIPTION), _written("dataset.json", read_description)),
-    Target("dataset.json: evaluate", near(DESCRIPTION), _written("dataset.json", lambda path: regions_beside(path.parent))),
+    Target("dataset.json: evaluate", near(DESCRIPTION), _written("dataset.json", _regions)),
     Target("evaluation.json", near(EVALUATION), _written("evaluation.json", read_evaluation)),
     Target("splits_final.json", near(SPLITS), _written("splits_final.json", lambda path: read_splits(path.parent))),
     Target("any JSON", JUNK, _written("rules.json", _rules)),

@@ -71,7 +71,7 @@ def read_case(files: CaseFiles) -> CaseVolumes:
         try:
             volume, own = _read(path)
         except DataError as error:
-            result.notes.append(f"{what}: {error}")
+            result.notes.append(f"{what}: {error}".replace(str(path), path.name))
             continue
         grid = grid or own
         if difference := grid.difference(own):

@@ -1,6 +1,7 @@
 """The one engine for all layouts: scan, check, write whole files, refuse cases with reasons, describe the dataset."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from nnunetv2_comnet.dataset_conversion.masks import policy_masks
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata, find_metadata_file, read_metadata, unmatched
 from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
 from nnunetv2_comnet.dataset_conversion.pool import run_all
-from nnunetv2_comnet.dataset_conversion.scan import CaseFiles, scan
+from nnunetv2_comnet.dataset_conversion.scan import BAD_NAME, CaseFiles, scan
 from nnunetv2_comnet.dataset_conversion.splits import Split, make_splits
 from nnunetv2_comnet.dataset_conversion.target import (
     dataset_folder,
@@ -111,8 +112,9 @@ def _check_numbers(options: ConversionOptions) -> None:
         raise ConfigurationError(f"--jobs {options.jobs} cannot be used; it is the number of processes, 1 or more")
     if options.folds < 2:
         raise ConfigurationError(f"--folds {options.folds} cannot be used; cross-validation needs 2 or more")
-    if not options.tolerance >= 0 or options.split_seed < 0:
-        raise ConfigurationError("--tolerance and --split-seed must not be negative")
+    for flag, value in (("--tolerance", options.tolerance), ("--split-seed", options.split_seed)):
+        if not 0 <= value < math.inf:
+            raise ConfigurationError(f"{flag} {value} cannot be used; it is a number from 0")
 
 
 def _case_settings(options: ConversionOptions, layout: Layout, folder: Path) -> CaseSettings:
@@ -143,7 +145,9 @@ def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int
     results: dict[str, CaseResult] = {}
     to_do = []
     for files in found:
-        if earlier := earlier_result(files, settings):
+        if any(finding.code == BAD_NAME for finding in files.findings):  # no file may bear it, not even a record
+            results[files.case] = CaseResult(files.case, files.patient, files.findings)
+        elif earlier := earlier_result(files, settings):
             results[files.case] = earlier
         else:
             to_do.append(files)

@@ -107,10 +107,11 @@ def _mapped(
     kind: str,
     volume: Volume,
     where: npt.NDArray[np.intp],
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[Any],
     scheme: LabelScheme,
     label_map: Mapping[int, int],
 ) -> ChosenMask:
+    labels = labels.astype(np.int64)
     values = scheme.canonical(labels)
     written = np.zeros(volume.data.shape, np.uint8, order="F")
     written.ravel(order="F")[where] = values
@@ -120,8 +121,8 @@ def _mapped(
     return ChosenMask(kind, volume.path, written, applied, unchanged)
 
 
-def _nonzero(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+def _nonzero(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
     """Where a mask is not 0, as positions with x fastest, and the labels there, rounded: a hundredth of all voxels."""
     flat = data.ravel(order="F")
     where = np.flatnonzero(flat != 0)  # of truth values numpy finds them much faster than of numbers
-    return where, np.rint(flat[where]).astype(np.int64)
+    return where, np.rint(flat[where])  # real numbers still: no integer holds a label of 1e30

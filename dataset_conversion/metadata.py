@@ -44,8 +44,10 @@ def read_metadata(path: Path, key: str | None) -> Metadata:
     """Reads the table; `key` is the column of identifiers. Raises `DataError` or `ConfigurationError`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"the metadata file {path} cannot be read: {problem}") from problem
+    except OSError as problem:
+        raise DataError(f"the metadata file {path} cannot be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise DataError(f"the metadata file {path} is not text in UTF-8; save it as TSV or CSV") from problem
     lines = list(csv.reader(text.splitlines(), delimiter=_delimiter(path, text)))
     if not lines or not any(lines[0]):
         raise DataError(f"the metadata file {path} is empty; its first line must name the columns")

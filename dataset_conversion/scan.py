@@ -4,18 +4,21 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout, compile_pattern
 from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.files import same_when_folded
 
 logger = logging.getLogger(__name__)
 
 # nnU-Net and the shell take these as they are; a leading hyphen would read as an option.
 _FIT_NAME = re.compile(r"\w[\w.-]*")
+LONGEST_NAME = 200  # bytes: endings and the names of maps must fit into the 255 of a file's name
+BAD_NAME = "bad-case-name"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def scan(source: Path, layout: Layout, variant: str | None = None, skip: Path | 
             f"no case of layout {layout.name} below {source}: looked for files whose path ends like {wanted}, where "
             f"{{case}} matches {layout.case}; is the layout right, and SOURCE the folder above the patients' folders?"
         )
-    return [_case(case, found[case], layout, patterns) for case in sorted(found)]
+    twins = same_when_folded(found)
+    return [_case(case, found[case], layout, patterns, twins.get(case, ())) for case in sorted(found)]
 
 
 def _rules(layout: Layout, patterns: Mapping[str, tuple[str, ...]]) -> Iterator[_Rule]:
@@ -104,10 +108,18 @@ def _walk(
     except OSError as problem:
         logger.warning("folder %s cannot be read and is passed over: %s", folder, problem.strerror)
         return
-    folders = [e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name != "__MACOSX"]
-    yield folder, [entry.name for entry in entries if entry.is_file()], not folders
+    folders = [e.name for e in entries if _is(e.is_dir) and not e.name.startswith(".") and e.name != "__MACOSX"]
+    yield folder, [entry.name for entry in entries if _is(entry.is_file)], not folders
     for name in folders:
         yield from _walk(folder / name, skip, above | {real})
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer about an entry; a link that leads back to itself is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _cases_of_folder(folder: Path, layout: Layout, patterns: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
@@ -119,11 +131,19 @@ def _cases_of_folder(folder: Path, layout: Layout, patterns: Mapping[str, tuple[
                 yield match["case"]
 
 
-def _case(case: str, hits: _Hits, layout: Layout, patterns: Mapping[str, tuple[str, ...]]) -> CaseFiles:
+def _case(
+    case: str, hits: _Hits, layout: Layout, patterns: Mapping[str, tuple[str, ...]], twins: Sequence[str]
+) -> CaseFiles:
     findings = []
-    if not _FIT_NAME.fullmatch(case):
-        text = "nnU-Net's file names take letters, digits, '_', '-' and '.', beginning with a letter or digit"
-        findings.append(error("bad-case-name", f"the identifier '{case}' cannot be used: {text}; rename the case"))
+    if not _FIT_NAME.fullmatch(case) or len(os.fsencode(case)) > LONGEST_NAME:
+        text = (
+            f"nnU-Net's file names take letters, digits, '_', '-' and '.', beginning with a letter or digit, at most "
+            f"{LONGEST_NAME} bytes"
+        )
+        findings.append(error(BAD_NAME, f"the identifier {case!r} cannot be used: {text}; rename the case"))
+    if twins:
+        text = f"the identifiers {case!r} and {twins[0]!r} differ only in how they are written; rename one of them"
+        findings.append(error("name-collision", text))
     if len(hits.case_folders) > 1:
         places = " and ".join(str(folder) for folder in sorted(hits.case_folders.values()))
         findings.append(error("duplicate-case", f"case {case} is in several places: {places}"))

@@ -4,7 +4,6 @@ nibabel prefers the sform, SimpleITK under some codes the qform: a file in which
 it is refused instead of choosing one (NIfTI-1 standard, "method 2" and "method 3").
 """
 
-import gzip
 import io
 import math
 import zlib
@@ -20,6 +19,7 @@ from nibabel import imageglobals
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
 from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.nifti import unpacked
 
 GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
 GZIP_LEVEL = 1  # nibabel's own
@@ -86,11 +86,7 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
 
 def _read_image(path: Path) -> tuple[Any, bytes]:
     """The image, and the bytes that it was read from."""
-    raw = path.read_bytes()
-    if path.name.endswith(".gz"):
-        raw = gzip.decompress(raw)  # whole, so that a cut or damaged stream fails its own checksum
-    if len(raw) < 348:
-        raise ValueError(f"{len(raw)} bytes are no NIfTI file")
+    raw = unpacked(path)
     kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     imageglobals.logger.disabled = True  # the defect is reported by us, with the file's name
     try:
@@ -148,7 +144,7 @@ def _affine(
         return None, [error("qform-sform", f"{path.name}: qform and sform place the image differently ({text})")]
     try:
         seen_by_itk = _affine_of_itk(path)
-    except RuntimeError as problem:
+    except (RuntimeError, UnicodeError) as problem:  # the latter: a folder's name that is no UTF-8
         code = "bad-affine" if "orthonormal" in str(problem) else "unreadable"
         return None, [error(code, f"{path.name}: SimpleITK, nnU-Net's reader, refuses it: {_last_line(problem)}")]
     if differences := grid_differences(grid, Grid(shape, seen_by_itk), tolerance):

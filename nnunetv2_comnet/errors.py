@@ -1,8 +1,16 @@
 """The one family of errors that users see: a sentence that names the thing and the mend, never a traceback."""
 
 
+def printable(text: object) -> str:
+    """The text on one line: a line break, a control character or a broken byte of a file's name as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class ComnetError(Exception):
-    """A user's mistake or a defect of the user's data. The text is shown as it is, on one line."""
+    """A user's mistake or a defect of the user's data. The text is shown as it is: one line that can be printed."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(text))
 
 
 class DataError(ComnetError):

@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import tempfile
+import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,9 +96,9 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Writes `text` as UTF-8, whole or not at all; bytes of file names that are no UTF-8 as escapes."""
     with written_whole(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
@@ -111,7 +112,9 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{source} does not exist") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DataError(f"{source} cannot be read as JSON: it is nested too deeply") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
 
 
@@ -132,6 +135,16 @@ def first_fault(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     said = " ".join(first["msg"].removeprefix("Value error, ").split())
     return f"{where}: {said}" if where else said
+
+
+def same_when_folded(names: Iterable[str]) -> dict[str, list[str]]:
+    """For each name that another equals but for case or Unicode's form, those others: some disks keep one of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    return {
+        name: [other for other in group if other != name] for group in groups.values() for name in group if group[1:]
+    }
 
 
 def sha256(source: str | os.PathLike[str]) -> str:

@@ -19,15 +19,17 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
-from nnunetv2_comnet.settings import Axes, Settings, fit_patch, make_settings, parse_settings
+from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
+from nnunetv2_comnet.settings import SIDE_MULTIPLE, Axes, Settings, fit_patch, make_settings, parse_settings
 
 PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
 INTENSITY_SAMPLES = 10**6  # of every channel, over all cases
 WITHHELD = 0.0  # a preprocessed channel whose image is absent: the value outside the brain, within it the mean
+_SHARED = ("size", "kernel_size", "base_channels", "grn")  # said twice: of the network, and in the section
 
 log = logging.getLogger(__name__)
 
@@ -117,19 +119,28 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
     try:
         name = str(maybe_convert_to_dataset_name(dataset))
     except RuntimeError as error:
+        if several := sorted(path.name for path in Path(str(nnUNet_raw)).glob(f"Dataset{dataset:03d}_*")):
+            raise ConfigurationError(
+                f"nnUNet_raw holds more than one dataset {dataset:03d}: {', '.join(several)}; keep one of that id"
+            ) from error
         raise ConfigurationError(
             f"there is no dataset {dataset:03d} in nnUNet_raw; convert one first (comnet convert --help)"
         ) from error
-    folder = Path(nnUNet_preprocessed, name)
+    raw, folder = Path(nnUNet_raw, name), Path(nnUNet_preprocessed, name)
+    require_plannable(raw)
     remove_leftovers(folder)
     for file in ("dataset_fingerprint.json", "splits_final.json"):  # nnU-Net writes both in place, never twice
         _remove_if_cut(folder / file)
-    if (splits := Path(nnUNet_raw, name, "splits_final.json")).is_file() and not (folder / splits.name).exists():
+    if (splits := raw / "splits_final.json").is_file() and not (folder / splits.name).exists():
         write_json(folder / splits.name, read_json(splits))
-    with _nnunet_messages_to_log():
-        extract_fingerprint_dataset(
-            dataset, FingerprintExtractor, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty()
-        )
+    try:
+        with _nnunet_messages_to_log():
+            extract_fingerprint_dataset(
+                dataset, FingerprintExtractor, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty()
+            )
+    except Exception as error:  # a worker hands on whatever a damaged file made it raise
+        problem = f"the fingerprint of {raw} cannot be extracted: {' '.join(str(error).split())}"
+        raise DataError(first_unsound(raw) or problem) from error
     return name
 
 
@@ -157,6 +168,16 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
     Our own plans pass through, checked. Stock plans get the `paper` preset: patch, batch size and network change;
     what preprocessing already did to the data (spacing, normalisation, data identifier) does not.
     """
+    try:
+        return _applied(plans, configuration)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigurationError(
+            f"the plans are damaged ({type(error).__name__}: {' '.join(str(error).split())}): write them anew with "
+            "`comnet plan`"
+        ) from error
+
+
+def _applied(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
     entry = plans.get("configurations", {}).get(configuration)
     if entry is None:
         available = ", ".join(plans.get("configurations", {})) or "none"
@@ -171,6 +192,7 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
                 f"the plans name network {entry['architecture']['network_class_name']}, their '{SECTION}' section "
                 "another: write them anew with `comnet plan`"
             )
+        _require_same(entry, settings)
         return settings, f"settings: section '{SECTION}' of {plans['plans_name']} (preset '{settings.preset}')"
     settings = make_settings("paper")
     axes = plans["transpose_forward"]
@@ -183,6 +205,22 @@ def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings,
         f"settings: the stock plans {plans['plans_name']} hold none, so the 'paper' preset was applied: patch "
         f"{entry['patch_size']}, batch size {entry['batch_size']}, MedNeXt-{settings.network_size}"
     )
+
+
+def _require_same(entry: dict[str, Any], settings: Settings) -> None:
+    """Raises `ConfigurationError` where a configuration says otherwise than the settings that it was written by."""
+    theirs, ours = entry["architecture"]["arch_kwargs"], settings.architecture()["arch_kwargs"]
+    different = [name for name in _SHARED if name in theirs and theirs[name] != ours[name]]
+    if different:
+        raise ConfigurationError(
+            f"the plans' network and their '{SECTION}' section differ in {', '.join(different)}: write them anew with "
+            "`comnet plan`"
+        )
+    if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in entry["patch_size"]):
+        raise ConfigurationError(
+            f"patch_size {entry['patch_size']} of the plans' configuration: every side must be a multiple of "
+            f"{SIDE_MULTIPLE}, at least {2 * SIDE_MULTIPLE}"
+        )
 
 
 def _axes(shape: Any) -> Axes:

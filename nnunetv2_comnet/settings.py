@@ -4,6 +4,7 @@ The paper's values (../docs/design.md names the sections) are the defaults; each
 """
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,13 +15,14 @@ Axes = tuple[int, int, int]
 Range = tuple[float, float]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
+LONGEST = 80  # characters of a wrong value in a message
 SIDE_MULTIPLE = 16  # four halvings between the first and the last of the network's five levels
 
 
 class RefinerSettings(BaseModel):
     """The `refiner` part of the `comnet` section: stage 2, CorrDiff. What it does not name is shared with stage 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_epochs: int = Field(50, ge=1, description="Epochs at most.")
     patience: int = Field(15, ge=1, description="Epochs without a better mean region Dice before training stops.")
@@ -89,7 +91,7 @@ class SegResNetSettings(BaseModel):
     How it is trained is shared with stage 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     init_filters: int = Field(16, ge=8, multiple_of=8, description="Channels of SegResNet's first level.")
     blocks_down: tuple[int, int, int, int] = Field((1, 2, 2, 4), description="Residual blocks per encoder level.")
@@ -106,7 +108,7 @@ class SegResNetSettings(BaseModel):
 class Settings(BaseModel):
     """The `comnet` section of a plans file. Unknown keys and values out of range are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str = Field("paper", description="The preset that the values started from.")
 
@@ -244,6 +246,8 @@ def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
 
 def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:
     """Validates a `comnet` section; `origin` names where it came from in the error message."""
+    if not isinstance(section, Mapping):
+        raise ConfigurationError(f"{origin} must hold names with values, as `comnet plan` writes them")
     try:
         return Settings.model_validate(dict(section))
     except ValidationError as error:
@@ -252,9 +256,9 @@ def parse_settings(section: Mapping[str, Any], origin: str) -> Settings:
 
 def _one_line(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
-    if not where:
-        return str(error["msg"]).removeprefix("Value error, ")
-    return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    if error["type"] == "value_error":  # of several values together, which the text names
+        return (where and where + ": ") + str(error["msg"]).removeprefix("Value error, ")
+    return f"{where} = {shorten(repr(error['input']), LONGEST)}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def fit_patch(patch_size: Axes, median_shape: Axes) -> Axes:

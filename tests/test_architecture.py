@@ -12,7 +12,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 
 # Left never imports right. A part may import its own level and what stands before it.
 LEVELS = [
-    {"errors", "files", "regions", "doctor", "settings", "splits", "run_record"},
+    {"errors", "files", "nifti", "raw_dataset", "regions", "splits", "doctor", "settings", "run_record"},
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"postprocessing"},
     {"refinement", "calibration", "trust"},
@@ -21,6 +21,7 @@ LEVELS = [
     {"inference"},
     {"cli"},
 ]
+SHELLS = {"system", "popen", "getoutput", "getstatusoutput"}  # of os and subprocess
 TORCH_ONLY = {"networks", "losses", "refinement"}
 LIGHT = {
     "dataset_conversion",
@@ -30,10 +31,12 @@ LIGHT = {
     "settings",
     "doctor",
     "files",
+    "nifti",
+    "raw_dataset",
+    "splits",
     "errors",
     "regions",
     "calibration",
-    "splits",
     "run_record",
 }
 
@@ -92,3 +95,15 @@ def test_the_public_names_are_where_the_documentation_says() -> None:
 
     assert isinstance(mednext(size="S", base_channels=8), MedNeXt)
     assert callable(DSCPlusPlusBCELoss)
+
+
+def test_no_name_reaches_a_shell() -> None:
+    """Neither os.system nor its kin, and no `shell=` in any call."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                assert "shell" not in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in SHELLS, f"{path}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom):
+                assert not SHELLS & {alias.name for alias in node.names}, f"{path}:{node.lineno}"

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import read_json, remove_leftovers, write_json, write_text, written_whole
+from nnunetv2_comnet.files import (
+    read_json,
+    remove_leftovers,
+    same_when_folded,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 
 def test_the_target_appears_only_when_whole(tmp_path: Path) -> None:
@@ -63,3 +70,15 @@ def test_a_broken_json_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "d.json")
     with pytest.raises(DataError, match=r"none\.json does not exist"):
         read_json(tmp_path / "none.json")
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called() -> None:
+    error = DataError(f"{os.fsdecode(b'a' + bytes([10, 27, 255]))}: é is bad")
+    assert str(error) == "a\\n\\x1b\\udcff: é is bad"
+
+
+def test_names_that_some_disks_cannot_tell_apart() -> None:
+    names = ["A", "a", "B", "\u00e9", "e\u0301", "E\u0301"]
+    twins = same_when_folded(names)
+    assert twins == {"A": ["a"], "a": ["A"], "\u00e9": ["e\u0301", "E\u0301"], "e\u0301": ["\u00e9", "E\u0301"],
+                     "E\u0301": ["\u00e9", "e\u0301"]}  # fmt: skip

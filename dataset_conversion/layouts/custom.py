@@ -96,8 +96,10 @@ def load_custom_layout(path: Path) -> Layout:
     """Reads a layout from YAML. Raises `ConfigurationError` that names the file and every key at fault."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the layout file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"the layout file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the layout file {path} is not text in UTF-8") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"the layout file {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

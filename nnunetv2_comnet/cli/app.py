@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 import typer
 
@@ -24,10 +25,11 @@ from nnunetv2_comnet.cli import (
     report,
     verify,
 )
-from nnunetv2_comnet.errors import ComnetError
+from nnunetv2_comnet.errors import ComnetError, printable
 
 log = logging.getLogger(__name__)
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or that of typer's own copy of click
 app = typer.Typer(
     name="comnet",
     help="Brain tumour segmentation with CoMNeT on nnU-Net v2: convert, plan, predict, check. Training is nnU-Net's "
@@ -69,13 +71,22 @@ def _options(
     logging.getLogger("nnunetv2_comnet").setLevel(logging.INFO)
 
 
+def _tell_usage(error: Any) -> None:
+    said = printable(" ".join(error.format_message().split())).rstrip(".")
+    if said:  # nothing where there were no words at all: the help was shown
+        asked = error.ctx.command_path if error.ctx else "comnet"
+        typer.echo(f"comnet: error: {said}; see {asked} --help", err=True)
+    sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1.
 
-    So does what the machine lacks: memory, or a file or folder that the system refuses.
+    So does what the machine lacks: memory, or a file or folder that the system refuses. A mistake in the words
+    themselves is one line and exit code 2.
     """
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except ComnetError as error:
         typer.echo(f"comnet: error: {error}", err=True)
         sys.exit(1)
@@ -86,7 +97,9 @@ def main() -> None:
         log.debug("", exc_info=True)
         typer.echo(f"comnet: error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except _UsageError as error:
+        _tell_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("comnet: interrupted; run the same command again to go on", err=True)
         sys.exit(130)
 

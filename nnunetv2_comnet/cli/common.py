@@ -46,3 +46,10 @@ def require_variables(*names: str) -> None:
             raise ConfigurationError(f"environment variable {name} is not set; export {name}=/a/folder of yours")
         if not Path(value).is_dir():
             raise ConfigurationError(f"{name} names {value}, which is not a folder; create it: mkdir -p {value}")
+
+
+def output_folder(path: Path) -> Path:
+    """Raises `ConfigurationError` where results cannot go into `path`, before anything is computed for it."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise ConfigurationError(f"the output {path} is not a folder; choose another")
+    return path

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions
+from nnunetv2_comnet.cli.common import ListOptions, output_folder
 
 METRICS = "--metrics"
 
@@ -64,6 +64,8 @@ def command(
     def bar(cases: Iterable[Any], **keywords: Any) -> Iterable[Any]:
         return tqdm(cases, **{"desc": "cases", "leave": False, "disable": None, **keywords})
 
+    if out is not None:
+        output_folder(out)
     folders = parse_models(models)
     pairs_of(list(folders), against)  # a mistake is told before hours of scoring
     chosen = [name for word in metrics for name in word.split(",") if name] if metrics else None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from nnunetv2_comnet.errors import printable
+
 if TYPE_CHECKING:
     from nnunetv2_comnet.dataset_conversion.convert import ConversionResult
 
@@ -157,4 +159,4 @@ def _print_masks(result: "ConversionResult") -> None:
 def _print_codes(codes: Mapping[str, Sequence[str]]) -> None:
     for code, cases in codes.items():
         more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
-        typer.echo(f"  {len(cases):4} {code}: {', '.join(cases[:SHOWN])}{more}")
+        typer.echo(f"  {len(cases):4} {code}: {printable(', '.join(cases[:SHOWN]))}{more}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, dataset_id, require_variables
+from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def command(
     trained = _trained(dataset, models, plans, configuration)
     folder = trained[0].folder.parent
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / folder.name
+    out = output_folder(out or folder / "cv_report")
     raw = os.environ.get("nnUNet_raw")
     opened = open_dataset(preprocessed, Path(raw) / folder.name if raw else None)
     options = Options(protocol, tuple(metrics or ()), jobs, allow_missing, data)
     content = make_report(trained, opened, read_splits(preprocessed), options, bar)
-    out = out or folder / "cv_report"
     content = write_report(content, opened, out)
     typer.echo(as_markdown(content))
     typer.echo(f"wrote {out}: table.md, table.tex, table.csv, figures/, models/, cv_report.json")

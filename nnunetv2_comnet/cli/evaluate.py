@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.cli.common import output_folder
+from nnunetv2_comnet.errors import DataError, printable
 
 if TYPE_CHECKING:
     from nnunetv2_comnet.evaluation.results import Evaluation
@@ -52,6 +53,8 @@ def command(
     from nnunetv2_comnet.evaluation.protocols import protocol_named
     from nnunetv2_comnet.evaluation.results import SCORED
 
+    if target is not None:
+        output_folder(target)
     beside = prediction / "probabilities"
     evaluation = evaluate_folder(
         reference,
@@ -92,6 +95,6 @@ def _tell(evaluation: "Evaluation") -> None:
     notes = [f"{case.case}: {case.state}: {case.note}" for case in evaluation.cases if case.note]
     notes += [f"{name}: extra prediction without a reference" for name in evaluation.extra]
     for note in notes[:MOST_NOTES]:
-        typer.echo(f"warning: {note}", err=True)
+        typer.echo(f"warning: {printable(note)}", err=True)
     if len(notes) > MOST_NOTES:
         typer.echo(f"warning: and {len(notes) - MOST_NOTES} more, all in evaluation.json", err=True)

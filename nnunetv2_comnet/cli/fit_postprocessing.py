@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, dataset_id, require_variables
+from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from nnunetv2_comnet.files import read_json
-    from nnunetv2_comnet.inference.model_folder import find_model, read_dataset_json, regions_of
+    from nnunetv2_comnet.inference.model_folder import find_model, read_description, regions_of
     from nnunetv2_comnet.postprocessing.evidence import evidence_of
     from nnunetv2_comnet.postprocessing.families import lowest_threshold
     from nnunetv2_comnet.postprocessing.fitting import fit
@@ -66,7 +66,8 @@ def command(
     from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
     model = find_model(str(dataset), trainer, plans, configuration)
-    regions = regions_of(read_dataset_json(model))
+    output = output_folder(output or model)
+    regions = regions_of(read_description(model))
     if not regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
     score = protocol_score(protocol, regions, metric)
@@ -83,7 +84,7 @@ def command(
     from nnunetv2_comnet.postprocessing.rule_file import write_rules
 
     evidence = {"model": model.name, **evidence_of(found, question, score.protocol)}
-    written, left_out = write_rules(output or model, found.rules, regions, evidence, found.voxel_mm3)
+    written, left_out = write_rules(output, found.rules, regions, evidence, found.voxel_mm3)
     typer.echo(f"wrote {' and '.join(str(path) for path in written)}")
     if left_out:
         typer.echo(f"no postprocessing.pkl: {left_out}; apply the rules with comnet predict --postprocessing")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions
+from nnunetv2_comnet.cli.common import ListOptions, output_folder
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def command(
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"the page's name must end in .html: got {out}")
+    output_folder(out.parent)
+    if out.is_dir():
+        raise ConfigurationError(f"{out} is a folder; name a file for the page")
     evaluations = _evaluations(evaluation or [], prediction or [])
     report = ReportInput(
         sources=_sources(images, reference, prediction or [], evaluations),

@@ -6,13 +6,12 @@ Dice = 2 |A and B| / (|A| + |B|) on voxels. Empty masks: both empty 1.0, exactly
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import require_uncut
+from nnunetv2_comnet.nifti import read_sitk
 from nnunetv2_comnet.regions import SHORT_NAMES
 
 BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
@@ -118,7 +117,7 @@ def dice_table(
 def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
     import SimpleITK
 
-    images = [_read(reference), _read(prediction)]
+    images = [read_sitk(reference), read_sitk(prediction)]
     for what in ("Size", "Spacing", "Origin", "Direction"):
         first, second = (np.array(getattr(image, f"Get{what}")()) for image in images)
         if first.shape != second.shape or not np.allclose(first, second, rtol=0, atol=_GRID_TOLERANCE):
@@ -128,16 +127,6 @@ def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.intege
             )
     truth, predicted = (SimpleITK.GetArrayFromImage(image) for image in images)
     return truth, predicted
-
-
-def _read(path: Path) -> Any:
-    import SimpleITK
-
-    require_uncut(path)
-    try:
-        return SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
 
 
 def _plain(values: npt.NDArray[np.generic]) -> str:

@@ -85,7 +85,8 @@ def evaluate_folder(
 def _cases(reference: Path, prediction: Path) -> list[str]:
     for what, folder in (("reference", reference), ("prediction", prediction)):
         if not folder.is_dir():
-            raise DataError(f"{what} folder {folder} does not exist; name the folder that holds the *{ENDING} files")
+            wrong = "is not a folder" if folder.exists() else "does not exist"
+            raise DataError(f"{what} folder {folder} {wrong}; name the folder that holds the *{ENDING} files")
     cases = _names(reference, set())
     if not cases:
         raise DataError(f"no *{ENDING} in reference folder {reference}; name the folder that holds the true masks")

@@ -1,6 +1,5 @@
 """Reads label maps and maps of numbers, and says in one line what is wrong with one."""
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.files import read_json, require_uncut
+from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.nifti import read_sitk
 
 ENDING = ".nii.gz"
 _GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
 _LEVELS_UP = 3
+_MOST_LABEL = 255
 _NO_REGION = ("background", "ignore")
 
 
@@ -44,12 +45,10 @@ def read_image(path: Path) -> Image:
     """Reads a NIfTI image of three axes; `DataError` where it cannot be read."""
     import SimpleITK
 
-    require_uncut(path)
-    try:
-        image = SimpleITK.ReadImage(os.fspath(path))
-        voxels = SimpleITK.GetArrayFromImage(image)
-    except RuntimeError as error:
-        raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
+    image = read_sitk(path)
+    voxels = SimpleITK.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1 or voxels.dtype.kind not in "iuf":
+        raise DataError(f"{path} holds colours or complex numbers; one number per voxel is expected")
     if voxels.ndim != 3:
         raise DataError(f"{path} has {voxels.ndim} axes; three are expected, without a channel axis")
     grid = {what.lower(): tuple(getattr(image, f"Get{what}")()) for what in ("Size", "Spacing", "Origin", "Direction")}
@@ -87,13 +86,16 @@ def _regions(path: Path) -> dict[str, tuple[int, ...]]:
     if not isinstance(labels, dict):
         raise DataError(f"{path} has no labels; name the regions in it as nnU-Net's dataset.json does")
     try:
-        return {
+        regions = {
             str(name): tuple(int(label) for label in (value if isinstance(value, list) else [value]))
             for name, value in labels.items()
             if name not in _NO_REGION
         }
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} has labels that are no numbers; write numbers or lists of numbers") from error
+    if not regions or not all(0 < label <= _MOST_LABEL for members in regions.values() for label in members or (0,)):
+        raise DataError(f"{path} must name regions, each with labels from 1 to {_MOST_LABEL}")
+    return regions
 
 
 def _plain(values: tuple[float, ...]) -> str:

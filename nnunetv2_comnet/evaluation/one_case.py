@@ -1,5 +1,6 @@
 """One case from its files to its scores; whatever is wrong with a file is said, in the case's state and note."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ def evaluate_case(files: CaseFiles) -> Outcome:
 
 def _read_prediction(files: CaseFiles, truth: Image) -> tuple[str, str, Image | None]:
     """State, note, and the image where it can be scored."""
-    if not files.prediction.is_file():
+    if not os.path.lexists(files.prediction):  # a folder or a broken link of that name is told apart
         return MISSING, f"{files.prediction} does not exist; scored as missing", None
     try:
         image = read_image(files.prediction)

@@ -1,11 +1,15 @@
 """Which cases a folder of images holds: NAME_0000.nii.gz, NAME_0001.nii.gz, ..., one file per channel."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.errors import ConfigurationError, DataError, printable
+from nnunetv2_comnet.files import same_when_folded
+
+log = logging.getLogger(__name__)
 
 NEEDS_ALL = "the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image"
 
@@ -41,11 +45,13 @@ def find_cases(
         raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; it must hold the patients' images")
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending), re.DOTALL)
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.iterdir()):
         match = pattern.fullmatch(path.name)
-        if match and path.is_file():
+        if match and path.name.startswith("."):
+            log.warning("%s is hidden and is passed over", printable(path))
+        elif match and path.is_file():
             found.setdefault(match[1], {})[int(match[2])] = path
     if not found:
         raise DataError(
@@ -53,11 +59,20 @@ def find_cases(
             f"NAME_{len(channels) - 1:04d}{file_ending}, one per channel ({', '.join(channels)})"
         )
     names = sorted(found)[part::parts]
-    return [_case(name, found[name], channels, may_lack_images) for name in names]
+    twins = same_when_folded(found)
+    return [_case(name, found[name], channels, twins.get(name, ()), may_lack_images) for name in names]
 
 
-def _case(name: str, files: dict[int, Path], channels: Sequence[str], may_lack_images: bool) -> Case:
+def _case(
+    name: str, files: dict[int, Path], channels: Sequence[str], twins: Sequence[str], may_lack_images: bool
+) -> Case:
     images = tuple(files.get(number) for number in range(len(channels)))
+    if not name.isprintable():
+        problem = "its name holds a character that cannot be printed; rename its files"
+        return Case(name, images, problem=problem)
+    if twins:
+        problem = f"its name and {twins[0]} differ only in how they are written; rename one of them"
+        return Case(name, images, problem=problem)
     missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
     unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
     lacking = tuple(channel for number, channel in enumerate(channels) if number not in files)

@@ -70,9 +70,11 @@ class FolderResult:
 def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     """Predicts the cases of `run.source`, and records after each what there is.
 
-    Raises `DataError` for a folder without cases, `ConfigurationError` for maps that the options do not give, or for
-    going on in a folder of another model. A case's own defect is in the result.
+    Raises `DataError` for a folder without cases, `ConfigurationError` for a target that is the model, for maps that
+    the options do not give, or for going on in a folder of another model. A case's own defect is in the result.
     """
+    if run.target.resolve() == predictor.model.path.resolve():
+        raise ConfigurationError(f"{run.target} holds the model: choose another folder for the results")
     require_possible_maps(run.maps, predictor.options.average, predictor.options.refine)
     ending = predictor.dataset_json["file_ending"]
     cases = find_cases(

@@ -1,5 +1,6 @@
 """From a patient's images to the network's grid, and from maps on it back to the patient's own: nnU-Net's own way."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.inference.images import Properties, read_images
+from nnunetv2_comnet.nifti import MOST_VOXELS
 from nnunetv2_comnet.plans import WITHHELD
 
 Array = npt.NDArray[Any]
@@ -56,6 +59,7 @@ class Grids:
         read, properties = read_images(
             self.writer, [image for image in images if image is not None], [self.channels[channel] for channel in there]
         )
+        self._require_possible_size(read.shape[1:], properties["spacing"])
         data = np.zeros((len(self.channels), *read.shape[1:]), read.dtype)
         data[there] = read
         preprocessor = self.configuration.preprocessor_class(verbose=False)
@@ -64,6 +68,14 @@ class Grids:
         )
         data[lacking] = WITHHELD
         return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
+
+    def _require_possible_size(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:
+        """Raises `DataError` where images (the reader's axes) would be nothing, or too much, on the model's grid."""
+        axes, voxels_mm = self.plans.transpose_forward, self.configuration.spacing
+        sides = [shape[axis] * spacing_mm[axis] / size for axis, size in zip(axes, voxels_mm, strict=True)]
+        if min(sides) < 1 or math.prod(sides) > MOST_VOXELS:
+            extent = " x ".join(f"{side * size:g}" for side, size in zip(sides, voxels_mm, strict=True))
+            raise DataError(f"the images measure {extent} mm, which cannot be a head: is their spacing in millimetres?")
 
     def resampled(self, maps: Tensor, properties: Properties) -> Array:
         """Maps (R, D, H, W) from the plans' spacing to the input's, still cropped."""

@@ -14,6 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import cannot_write, require_uncut, written_whole
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
+from nnunetv2_comnet.nifti import require_sound
 
 Properties = dict[str, Any]
 READERS = ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient")
@@ -38,14 +39,14 @@ def read_images(reader: Any, images: Sequence[Path], channels: Sequence[str]) ->
     for image in images:
         if not image.is_file():
             raise DataError(f"{image} does not exist")
-        require_uncut(image)
+        require_sound(image, axes=3)
     try:
         with nnunet_messages_to_log() as said:
             data, properties = reader.read_images([str(image) for image in images])
     except MemoryError:  # not the files' fault
         raise
     except Exception as error:  # whatever a reader throws at a broken file
-        reason = str(error) or said.getvalue().split("Image files:")[0]
+        reason = str(error).rpartition("ERROR: ")[2] or said.getvalue().split("Image files:")[0]  # ITK's own prefix
         raise DataError(f"the images cannot be read together: {one_line(reason)}") from error
     for line in said.getvalue().splitlines():
         if line.startswith("WARNING"):

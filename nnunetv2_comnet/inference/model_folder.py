@@ -5,25 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import AliasChoices, BaseModel, Field
+from typing import Any
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_checked, read_json
+from nnunetv2_comnet.files import read_json
 
 Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
-
-
-class _Dataset(BaseModel):
-    """What is read of nnU-Net's dataset.json."""
-
-    labels: dict[str, int | list[int]]
-    file_ending: str
-    channel_names: dict[Annotated[str, Field(pattern=r"^\d+$")], str] = Field(
-        validation_alias=AliasChoices("channel_names", "modality")  # old datasets call them so
-    )
 
 
 @dataclass(frozen=True)
@@ -40,8 +28,8 @@ class ModelFolder:
         return tuple(self.path / f"fold_{fold}" / self.checkpoint for fold in self.folds)
 
     def dataset_json(self) -> dict[str, Any]:
-        """What the model was trained on: channels, regions, file ending."""
-        return read_dataset_json(self.path)
+        """What the model was trained on."""
+        return read_description(self.path)
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -95,12 +83,28 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
     return ModelFolder(path, tuple(fold if fold == "all" else int(fold) for fold in chosen), checkpoint)
 
 
-def read_dataset_json(model: Path) -> dict[str, Any]:
-    """A model's dataset.json. Raises `DataError` where labels, channels or file ending are not as nnU-Net has them."""
-    path = model / "dataset.json"
-    read_checked(path, _Dataset, "restore it from the model's source")
-    description: dict[str, Any] = read_json(path)
-    return description
+def read_description(model: Path) -> dict[str, Any]:
+    """dataset.json of a model: channels, labels, file ending. Raises `ConfigurationError` where one of them lacks."""
+    description = read_json(model / "dataset.json")
+    if lacking := _lacking(description):
+        raise ConfigurationError(f"{model / 'dataset.json'} {lacking}; restore the one that was trained with")
+    found: dict[str, Any] = description
+    return found
+
+
+def _lacking(description: Any) -> str:
+    """What a dataset.json lacks that a prediction needs; "" where it is complete."""
+    if not isinstance(description, dict):
+        return "is not a description of a dataset"
+    channels = description.get("channel_names") or description.get("modality")
+    if not isinstance(channels, dict) or not all(str(number).isdecimal() for number in channels):
+        return 'does not name the channels, {"0": "T1n", ...}'
+    labels = description.get("labels")
+    values = labels.values() if isinstance(labels, dict) else [None]
+    members = [label for value in values for label in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(label, int) for label in members):
+        return "does not name the labels, each a number or a list of numbers"
+    return "" if isinstance(description.get("file_ending"), str) else "does not name the file_ending"
 
 
 def regions_of(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """What a prediction can be asked for, checked before anything is loaded."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -124,7 +125,8 @@ def read_thresholds(path: str) -> dict[str, float]:
     """Reads {"whole tumor": 0.5, "ET": 0.4}."""
     values = read_json(path)
     if not isinstance(values, dict) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
+        for value in values.values()
     ):
         raise ConfigurationError(f'{path} must hold a threshold per region, e.g. {{"whole tumor": 0.5}}')
     return {str(name): float(value) for name, value in values.items()}

@@ -249,10 +249,12 @@ class CoMNeTPredictor(nnUNetPredictor):
                 self.initialize_from_trained_model_folder(
                     str(folder), list(self.model.folds[:1]), self.model.checkpoint
                 )
+            require_usable(self.plans_manager, self.configuration_manager, self.regions, folder)
+        except ConfigurationError:
+            raise
         except (Exception, SystemExit) as error:  # broken files and foreign trainers throw anything
             reason = one_line(error).removeprefix("comnet: error: ")
             raise ConfigurationError(f"the model in {folder} cannot be loaded: {reason}") from error
-        require_usable(self.plans_manager, self.configuration_manager, self.regions, folder)
         self.list_of_parameters = FoldWeights(self.model.checkpoints)
         require_weights_fit(bare(self.network), self.list_of_parameters, self.model)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.nifti import require_sound
 from nnunetv2_comnet.postprocessing.region_labels import Labels
 from nnunetv2_comnet.splits import FILE as SPLITS
 from nnunetv2_comnet.splits import read_splits
@@ -39,6 +40,7 @@ class MaskReader:
         """Labels (Z, Y, X) and the spacing of the three axes in mm. Raises `DataError` for a file that is no mask."""
         from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
+        require_sound(path)
         try:
             values, properties = recursive_find_reader_writer_by_name(self.name)().read_seg(str(path))
         except Exception as error:  # whatever a missing or broken file makes the reader throw

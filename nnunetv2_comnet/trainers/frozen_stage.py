@@ -41,6 +41,7 @@ class FrozenStageTrainer(RecipeTrainer):
     @one_line_errors
     def on_train_start(self) -> None:
         """Loads the frozen models before anything else happens; says and writes down who serves whom."""
+        self._require_data()
         if not self.was_initialized:
             self.initialize()
         self._load_stage_1()
@@ -84,7 +85,7 @@ class FrozenStageTrainer(RecipeTrainer):
 
     def _splits(self) -> list[dict[str, list[str]]]:
         self.do_split()  # nnU-Net writes the file where there is none
-        return read_splits(os.path.join(self.preprocessed_dataset_folder_base, SPLITS))
+        return read_splits(Path(self.preprocessed_dataset_folder_base) / SPLITS)
 
     def _coarse_network(self) -> nn.Module:
         return self.stage_1.build_network_architecture(

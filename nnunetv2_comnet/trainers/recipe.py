@@ -5,6 +5,7 @@ loop.py holds what happens epoch by epoch; this file what is set up once: loss, 
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
+from nnunetv2_comnet.raw_dataset import require_order
 from nnunetv2_comnet.settings import STRIDES, Settings
+from nnunetv2_comnet.splits import FILE as SPLITS
+from nnunetv2_comnet.splits import require_fold
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.loop import EpochLoop
@@ -28,6 +32,8 @@ from nnunetv2_comnet.trainers.precision import choose_precision
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
 from nnunetv2_comnet.trainers.schedule import EpochSchedule
+
+STOCK_FOLDS = 5  # of the split that nnU-Net makes by itself
 
 
 class RecipeTrainer(EpochLoop):
@@ -42,6 +48,7 @@ class RecipeTrainer(EpochLoop):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the base class reads its own signature
     ) -> None:
+        require_order(dataset_json)
         settings, origin = apply_settings(plans, configuration)
         self.settings = self._settings_of_this_stage(settings, plans)
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -78,8 +85,13 @@ class RecipeTrainer(EpochLoop):
         with seeded(self.seed):
             super().initialize()
 
+    @one_line_errors
     def on_train_start(self) -> None:
-        """Warns where another fold of this model was trained with other settings: nnU-Net keeps one plans.json."""
+        """Refuses data that cannot be trained on; warns where another fold was trained with other settings.
+
+        nnU-Net keeps one plans.json for all folds.
+        """
+        self._require_data()
         saved = os.path.join(self.output_folder_base, "plans.json")
         with contextlib.suppress(DataError):  # there is none, or a kill cut it: nnU-Net writes it in place, below
             other = read_checked(saved, dict[str, Any], "delete it").get(SECTION) or {}
@@ -100,6 +112,25 @@ class RecipeTrainer(EpochLoop):
             write_json(path, generate_crossval_split(cases, seed=12345, n_splits=5))  # as nnU-Net does
         training, validation = super().do_split()
         return training, validation
+
+    def _require_data(self) -> None:
+        """Raises `DataError` where nothing is preprocessed, or the splits do not give this fold something to do."""
+        folder = Path(self.preprocessed_dataset_folder)
+        plans = self.plans_manager
+        known = infer_dataset_class(str(folder)).get_identifiers(str(folder)) if any(folder.glob("*")) else []
+        if not known:
+            raise DataError(
+                f"{folder} holds no preprocessed case; run: nnUNetv2_preprocess -d {plans.dataset_name} "
+                f"-plans_name {plans.plans_name} -c {self.configuration_name}"
+            )
+        splits = Path(self.preprocessed_dataset_folder_base) / SPLITS
+        if splits.is_file():
+            require_fold(splits, self.fold, set(known))
+        elif isinstance(self.fold, int) and not self.fold < STOCK_FOLDS <= len(known):
+            raise DataError(
+                f"{splits} does not exist, and nnU-Net's own split needs {STOCK_FOLDS} cases and a fold below "
+                f"{STOCK_FOLDS}: there are {len(known)} cases, and fold {self.fold} is asked for"
+            )
 
     def _set_batch_size_and_oversample(self) -> None:
         """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""

@@ -107,9 +107,9 @@ SAID = {
     "E": "another grid: direction (-1, 0, 0, 0, 1, 0, 0, 0, 1) where",
     "F": "another grid: size (22, 24, 19) where (22, 24, 20)",
     "G": "has label 4, which no region holds",
-    "H": "cannot be read as an image",
+    "H": "cannot be read: it is not gzipped",
     "I": "I.nii.gz does not exist; scored as missing",
-    "J": "cannot be read as an image",
+    "J": "cannot be read: it is not gzipped",
     "K": "has label 4, which is none of its dataset's",
 }
 

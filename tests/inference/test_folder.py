@@ -180,7 +180,7 @@ def test_a_bad_patient_does_not_stop_the_others(model: Path, patients: Path, tmp
     assert wrong.count("\n") == 1
     reasons = json.loads((out / "failures.json").read_text())
     assert reasons["RAS"].startswith("expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0002 (T2w); ")
-    assert "cannot be read together" in reasons["LPS"]
+    assert "cannot be read: " in reasons["LPS"]
     assert "not all input images have the same shape" in reasons["SHAPES"].lower()
     assert reasons["EMPTY"] == "all voxels of all images are 0"
     assert sorted(path.name for path in out.glob("*.nii.gz")) == ["OBLIQUE.nii.gz"]

@@ -230,7 +230,7 @@ def damage_labels(model: Path, preprocessed: Path) -> None:
         (damage_unknown, "holds OTHER, which is no case of fold 1 in splits_final.json: remove it"),
         (damage_missing, "has 1 of 2 held-out cases (first missing: SPECK05); finish: nnUNetv2_train"),
         (damage_truth, "SPECK03.nii.gz does not exist: the truth of every held-out case is needed"),
-        (damage_file, "SPECK02.nii.gz cannot be read as a label map; predict or copy it again"),
+        (damage_file, "SPECK02.nii.gz cannot be read: it is not gzipped; copy or make it again"),
         (damage_all, "holds no fold_*/validation: train the folds, or predict them with nnUNetv2_train"),
         (damage_splits, "has fold 0, but splits_final.json has 0 folds"),
         (damage_labels, "was trained on plain labels; rules are for regions such as WT, TC and ET"),

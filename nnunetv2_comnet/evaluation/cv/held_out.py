@@ -14,7 +14,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.cv.models import TrainedModel
 from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.splits import FILE as SPLITS
-from nnunetv2_comnet.splits import read_splits as read_any_splits
+from nnunetv2_comnet.splits import read_splits as splits_of
 
 MANIFEST = "out_of_fold.json"
 STAGE_2 = ("nnUNetTrainerCoMNeTCorrDiff", "nnUNetTrainerCoMNeTDeterministic")  # beginnings of names
@@ -69,7 +69,7 @@ def read_splits(preprocessed: Path) -> list[Split]:
     path = preprocessed / SPLITS
     if not path.is_file():
         raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
-    splits: list[Split] = [*read_any_splits(path)]
+    splits: list[Split] = [*splits_of(path)]
     held_out: dict[str, int] = {}
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))
@@ -79,7 +79,7 @@ def read_splits(preprocessed: Path) -> list[Split]:
             if case in held_out:
                 raise DataError(f"{path} holds {case} out in folds {held_out[case]} and {fold}; it must be in one")
             held_out[case] = fold
-    return splits
+    return list(splits)
 
 
 def find_held_out(

@@ -4,7 +4,6 @@ nnU-Net's npz hold (region, Z, Y, X) on the axes of its reader; the truth is tur
 not give the predicted mask back is not used.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from nnunetv2_comnet.evaluation.cv.held_out import HeldOut
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.reliability import TUMOUR, Bins, calibration, near_tumour, pooled
 from nnunetv2_comnet.files import read_checked
+from nnunetv2_comnet.nifti import read_sitk
 from nnunetv2_comnet.regions import SHORT_NAMES
 
 # nnU-Net's readers of NIfTI, and whether they turn an image before it becomes an array.
@@ -100,10 +100,7 @@ def _oriented(path: Path, orientation: str | None) -> tuple[npt.NDArray[np.integ
     """Voxels (Z, Y, X) on the reader's axes, and the spacing in the same order."""
     import SimpleITK
 
-    try:
-        image = SimpleITK.ReadImage(os.fspath(path))
-    except RuntimeError as error:
-        raise DataError(f"{path} cannot be read as an image; restore it") from error
+    image = read_sitk(path)
     if orientation is not None:
         image = SimpleITK.DICOMOrient(image, orientation)
     return SimpleITK.GetArrayFromImage(image), tuple(reversed(image.GetSpacing()))

@@ -1,6 +1,5 @@
 """Slices of truth above prediction for each model: its best, its median and its worst held-out case."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from nnunetv2_comnet.evaluation.cv.summary import with_average
 from nnunetv2_comnet.evaluation.figures import FigureCase, truth_against_prediction
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.results import Evaluation
+from nnunetv2_comnet.nifti import read_sitk
 
 WIDTH_PX = 1000
 
@@ -52,9 +52,6 @@ def _lps(path: Path) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
     """Voxels (z, y, x) to superior, posterior, left, as the pictures want them, and their edges in mm."""
     import SimpleITK
 
-    try:
-        image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(os.fspath(path)), "LPS")
-    except RuntimeError as error:
-        raise DataError(f"{path} cannot be read as an image, so no slices are drawn") from error
+    image = SimpleITK.DICOMOrient(read_sitk(path), "LPS")
     x, y, z = image.GetSpacing()
     return SimpleITK.GetArrayFromImage(image), (z, y, x)

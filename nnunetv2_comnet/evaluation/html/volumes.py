@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.html.sources import CaseFiles
-from nnunetv2_comnet.files import require_uncut
+from nnunetv2_comnet.nifti import read_sitk
 
 Volume = npt.NDArray[Any]
 _GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
@@ -71,7 +71,7 @@ def read_case(files: CaseFiles) -> CaseVolumes:
         try:
             volume, own = _read(path)
         except DataError as error:
-            result.notes.append(f"{what}: {error}")
+            result.notes.append(f"{what}: {error}".replace(str(path), path.name))
             continue
         grid = grid or own
         if difference := grid.difference(own):
@@ -155,11 +155,7 @@ def _all_cut(volumes: Mapping[str, Volume], cut: tuple[slice, ...]) -> dict[str,
 def _read(path: Path) -> tuple[Volume, _Grid]:
     import SimpleITK
 
-    require_uncut(path)
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise DataError(f"{path.name} cannot be read as an image; copy or predict it again") from error
+    image = read_sitk(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(f"{path.name} is not one volume of three axes")
     image = SimpleITK.DICOMOrient(image, "LPS")

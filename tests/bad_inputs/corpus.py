@@ -1,0 +1,40 @@
+"""All cases, in the order of the listing."""
+
+from tests.bad_inputs import (
+    convert_cases,
+    evaluate_cases,
+    name_cases,
+    other_cases,
+    plan_cases,
+    predict_cases,
+    train_cases,
+)
+
+CORPUS = (
+    *convert_cases.CASES,
+    *plan_cases.CASES,
+    *train_cases.CASES,
+    *predict_cases.CASES,
+    *evaluate_cases.CASES,
+    *other_cases.CASES,
+    *name_cases.CASES,
+)
+
+
+def as_markdown() -> str:
+    """docs/bad_inputs.md: each case with the message that it gets, as the corpus declares it."""
+    lines = [
+        "# Bad inputs and what they get",
+        "",
+        f"{len(CORPUS)} cases, made by code in `tests/bad_inputs/` and run through the command line by a test.",
+        "`<HERE>` is a folder of the case's own, `<MODEL>` and `<REFINED>` trained models, `<...>` what may vary.",
+        "`python -m tests.bad_inputs` runs them and prints what was seen; with `--write-docs` it writes this file.",
+    ]
+    command = ""
+    for number, case in enumerate(CORPUS, 1):
+        if case.command != command:
+            command = case.command
+            lines += ["", f"## {command}", "", "| # | input | exit code | message |", "| --- | --- | --- | --- |"]
+        message = case.message.replace("|", "\\|")
+        lines.append(f"| {number} | {case.title} | {case.code} | `{message}` |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,175 @@
+"""Bad inputs of stock `nnUNetv2_train` with our trainers: our hooks end it in one line, before anything is trained."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bad_inputs import files
+from tests.bad_inputs.case import BadInput, shared
+
+DATASET, PLANS = "Dataset501_Blobs", "nnUNetCoMNeTPlans"
+TRAIN = f"nnUNetv2_train {DATASET} 3d_fullres 0 -tr nnUNetTrainerCoMNeT -p {PLANS} -device cpu"
+REFINE = TRAIN.replace("CoMNeT -p", "CoMNeTCorrDiff -p")
+STAGE_1 = f"results/{DATASET}/nnUNetTrainerCoMNeT__{PLANS}__3d_fullres"
+STAGE_2 = f"results/{DATASET}/nnUNetTrainerCoMNeTCorrDiff__{PLANS}__3d_fullres"
+LOGS = ("results/*/*/fold_*/training_log_*.txt", "results/*/*/fold_*/debug.json", "results/*/*/plans.json",
+        "results/*/*/dataset.json", "results/*/*/dataset_fingerprint.json", "preprocessed/*/splits_final.json")  # fmt: skip
+Json = Callable[[Any], object]
+
+
+def preprocessed(here: Path) -> Path:
+    """The preprocessed dataset; its files of data are links."""
+    folder = here / "preprocessed" / DATASET
+    source = shared(here, "blobs")
+    folder.mkdir()
+    for path in source.iterdir():
+        if path.is_dir():
+            (folder / path.name).mkdir()
+            for one in path.iterdir():
+                (folder / path.name / one.name).symlink_to(one)
+        else:
+            shutil.copy(path, folder)
+    return folder
+
+
+def with_json(name: str, change: Json) -> Callable[[Path], object]:
+    def make(here: Path) -> None:
+        path = preprocessed(here) / name
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return make
+
+
+def with_splits(splits: Any) -> Callable[[Path], object]:
+    return lambda here: (preprocessed(here) / "splits_final.json").write_text(json.dumps(splits))
+
+
+def section(**changed: Any) -> Callable[[Path], object]:
+    """Other values in the plans' `comnet` section."""
+    return with_json(f"{PLANS}.json", lambda plans: plans["comnet"].update(changed))
+
+
+def configuration(**changed: Any) -> Callable[[Path], object]:
+    return with_json(f"{PLANS}.json", lambda plans: plans["configurations"]["3d_fullres"].update(changed))
+
+
+def stage_1(here: Path) -> Path:
+    """Two folds of stage 1 in the results, by the plans that the refiner will train with."""
+    folder = preprocessed(here)
+    model = here / STAGE_1
+    shutil.copytree(shared(here, "model"), model)
+    shutil.copy(model / "plans.json", folder / f"{PLANS}.json")
+    (folder / "splits_final.json").write_text(json.dumps(SPLITS))
+    return model
+
+
+def with_stage_1(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda here: spoil(stage_1(here))
+
+
+def refused(title: str, words: str, says: str, make: Callable[[Path], object], **more: Any) -> BadInput:
+    more.setdefault("makes", LOGS)
+    return BadInput(title, words, (f"comnet: error: {says}",), lambda here: make(here), **more)
+
+
+def _checkpoint(model: Path, fold: int, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = model / f"fold_{fold}" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    change(content)
+    torch.save(content, path)
+
+
+def _other_weights(content: dict[str, Any]) -> None:
+    content["network_weights"] = {name: value[:2] for name, value in content["network_weights"].items()}
+
+
+def _plans_of_stage_1(change: Json) -> Callable[[Path], object]:
+    def make(here: Path) -> None:
+        model = stage_1(here)
+        content = json.loads((model / "plans.json").read_text())
+        change(content)
+        (model / "plans.json").write_text(json.dumps(content))
+
+    return make
+
+
+def _another_split(here: Path) -> None:
+    model = stage_1(here)
+    (model / "fold_1" / "validation").mkdir()
+    (model / "fold_1" / "validation" / "BLOB000.nii.gz").write_bytes(b"")
+
+
+def _without_data(here: Path) -> None:
+    shutil.rmtree(next(preprocessed(here).glob("*3d_fullres")))
+
+
+def _without_a_case(here: Path) -> None:
+    for path in next(preprocessed(here).glob("*3d_fullres")).glob("BLOB003*"):
+        path.unlink()
+
+
+def _broken_data(here: Path) -> None:
+    for path in next(preprocessed(here).glob("*3d_fullres")).glob("BLOB00*.b2nd"):
+        path.unlink()
+        path.write_bytes(b"no data")
+
+
+def _broken_properties(here: Path) -> None:
+    for path in next(preprocessed(here).glob("*3d_fullres")).glob("BLOB00*.pkl"):
+        path.unlink()
+        path.write_bytes(b"no pickle")
+
+
+def _checkpoint_to_continue(here: Path) -> None:
+    preprocessed(here)
+    folder = here / STAGE_1 / "fold_0"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint_latest.pth").write_bytes(b"half a checkpoint")
+
+
+CASES_ = [f"BLOB{number:03d}" for number in range(6)]
+SPLITS = [{"train": CASES_[3:], "val": CASES_[:3]}, {"train": CASES_[:3], "val": CASES_[3:]}]
+TRAINING = (
+    refused("an unknown key in the plans' section", TRAIN, "?1", section(learning_rat=1), shell=True),
+    refused("a setting of the wrong type", TRAIN, "?2", section(max_epochs="many")),
+    refused("a patch that 16 does not divide, in the plans", TRAIN, "?3", section(patch_size=[40, 48, 48])),
+    refused("a patch in the configuration that 16 does not divide", TRAIN, "?4", configuration(patch_size=[40, 44, 36])),
+    refused("0 channels in the plans", TRAIN, "?5", section(base_channels=0)),
+    refused("a section that is a list", TRAIN, "?6", with_json(f"{PLANS}.json", lambda plans: plans.update(comnet=[1]))),
+    refused("a section that is nothing", TRAIN, "?7", with_json(f"{PLANS}.json", lambda plans: plans.update(comnet=None))),
+    refused("a configuration that there is not", TRAIN.replace("3d_fullres", "3d_lowres"), "?8", preprocessed),
+    refused("a configuration without a network", TRAIN, "?9", with_json(f"{PLANS}.json", lambda plans: plans["configurations"]["3d_fullres"].pop("architecture"))),
+    refused("another network in the plans than in their section", TRAIN, "?10", with_json(f"{PLANS}.json", lambda plans: plans["configurations"]["3d_fullres"]["architecture"].update(network_class_name="torch.nn.Identity"))),
+    refused("a network with another number of channels than its section says", TRAIN, "?11", section(base_channels=8)),
+    refused("a dataset of labels", TRAIN, "?12", with_json("dataset.json", lambda content: content.update(labels={"background": 0, "necrosis": 1, "oedema": 2}) or (content.pop("regions_class_order")))),
+    refused("no order of regions", TRAIN, "?13", with_json("dataset.json", lambda content: content.pop("regions_class_order"))),
+    refused("no preprocessed data", TRAIN, "?14", _without_data),
+    refused("a case without preprocessed data", TRAIN, "?15", _without_a_case),
+    refused("preprocessed data that are broken", TRAIN, "?16", _broken_data),
+    refused("properties that are broken", TRAIN, "?17", _broken_properties),
+    refused("splits that are not JSON", TRAIN, "?18", lambda here: (preprocessed(here) / "splits_final.json").write_text("[{")),
+    refused("splits that are a number", TRAIN, "?19", with_splits(5)),
+    refused("splits without val", TRAIN, "?20", with_splits([{"train": CASES_}])),
+    refused("a fold beyond the splits", TRAIN.replace(" 0 ", " 4 "), "?21", with_splits(SPLITS)),
+    refused("a case in train and val", TRAIN, "?22", with_splits([{"train": CASES_, "val": CASES_[:1]}])),
+    refused("a split of a case that there is not", TRAIN, "?23", with_splits([{"train": ["BLOB009"], "val": CASES_[:1]}])),
+    refused("a fold with nothing to train on", TRAIN, "?24", with_splits([{"train": [], "val": CASES_}])),
+    refused("a fold with nothing to validate on", TRAIN, "?25", with_splits([{"train": CASES_, "val": []}])),
+    refused("a checkpoint to continue from that is broken", TRAIN + " --c", "?26", _checkpoint_to_continue),
+    refused("stage 2 without stage 1", REFINE, "?27", preprocessed),
+    refused("stage 2, its fold of stage 1 missing", REFINE, "?28", with_stage_1(lambda model: shutil.rmtree(model / "fold_0"))),
+    refused("stage 2 on a stage 1 cut in half", REFINE, "?29", with_stage_1(lambda model: files.cut(model / "fold_1/checkpoint_final.pth"))),
+    refused("stage 2 on another network's stage 1", REFINE, "?30", with_stage_1(lambda model: _checkpoint(model, 1, _other_weights))),
+    refused("stage 2 on a stage 1 of other plans", REFINE, "?31", _plans_of_stage_1(lambda plans: plans["configurations"]["3d_fullres"].update(spacing=[1, 1, 1]))),
+    refused("stage 2 on a stage 1 whose plans are gone", REFINE, "?32", with_stage_1(lambda model: (model / "plans.json").unlink())),
+    refused("stage 2 on a stage 1 whose plans are a list", REFINE, "?33", with_stage_1(lambda model: (model / "plans.json").write_text("[]"))),
+    refused("stage 2 on a stage 1 of another split", REFINE, "?34", _another_split),
+    refused("stage 2 on splits that hold a case out twice", REFINE, "?35", lambda here: (stage_1(here).parents[2] / f"preprocessed/{DATASET}/splits_final.json").write_text(json.dumps([SPLITS[0], {"train": CASES_[:3], "val": CASES_[2:]}]))),
+)  # fmt: skip
+CASES = TRAINING

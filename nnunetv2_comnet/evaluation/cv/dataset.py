@@ -61,7 +61,9 @@ def open_dataset(preprocessed: Path, raw: Path | None) -> CvDataset:
     if not found:
         raise DataError(f"{preprocessed / 'dataset.json'} does not exist; plan the dataset first (comnet plan)")
     description = read_json(found[0])
-    labels = description.get("labels", {})
+    labels = description.get("labels") if isinstance(description, dict) else None
+    if not isinstance(labels, dict):
+        raise DataError(f"{found[0]} is not a description of a dataset; restore it, or plan the dataset again")
     if not any(isinstance(value, list) for value in labels.values()) or "regions_class_order" not in description:
         raise DataError(f"{found[0]} has labels, not regions: the table is one of regions (ET, TC, WT)")
     if description.get("file_ending") != ENDING:

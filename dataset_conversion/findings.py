@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from nnunetv2_comnet.errors import printable
+
 Severity = Literal["error", "warning"]
 
 
@@ -20,12 +22,12 @@ class Finding:
 
 def error(code: str, text: str) -> Finding:
     """A defect that excludes the case."""
-    return Finding(code, "error", text)
+    return Finding(code, "error", printable(text))
 
 
 def warning(code: str, text: str) -> Finding:
     """Something that a human should look at; the case is converted."""
-    return Finding(code, "warning", text)
+    return Finding(code, "warning", printable(text))
 
 
 def has_error(findings: list[Finding]) -> bool:

@@ -79,7 +79,7 @@ def _versions() -> Iterator[Check]:
         except importlib.metadata.PackageNotFoundError:
             yield Check(package, False, "not installed", mend)
             continue
-        numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
+        numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdecimal())
         yield Check(package, accepts(numbers), version, mend)
     yield _torchvision_fits_torch()
 

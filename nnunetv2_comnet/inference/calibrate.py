@@ -62,6 +62,8 @@ def calibrate(
     hashes = {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints}
     measured = _already_measured(model, hashes, options)
     held = _held_out(preprocessed, model)
+    if len(held) < 2:  # said before hours of measuring
+        raise ConfigurationError("a calibration needs the held-out cases of two folds or more; train more folds")
     for part in held:
         missing = [case for case in part.cases if case not in measured]
         if not missing:

@@ -39,8 +39,8 @@ def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Pa
     """
     results = Path(os.environ["nnUNet_results"])
     datasets = sorted(path for path in results.glob("Dataset*_*") if path.is_dir())
-    wanted = f"Dataset{int(dataset):03d}_" if dataset.isdigit() else dataset
-    found = [path for path in datasets if path.name == wanted or (dataset.isdigit() and path.name.startswith(wanted))]
+    wanted = f"Dataset{int(dataset):03d}_" if dataset.isdecimal() else dataset
+    found = [path for path in datasets if path.name == wanted or (dataset.isdecimal() and path.name.startswith(wanted))]
     if len(found) != 1:
         which = "no dataset" if not found else "more than one dataset"
         raise ConfigurationError(f"{results} holds {which} {dataset}; there are: {_names(found or datasets)}")
@@ -137,4 +137,4 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _order(fold: str) -> tuple[int, str]:
-    return (int(fold), "") if fold.isdigit() else (1 << 30, fold)
+    return (int(fold), "") if fold.isdecimal() else (1 << 30, fold)

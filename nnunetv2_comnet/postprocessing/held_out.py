@@ -87,7 +87,7 @@ def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
     there = sorted(
         int(path.parent.name.removeprefix("fold_"))
         for path in model.glob("fold_*/validation")
-        if path.parent.name.removeprefix("fold_").isdigit()
+        if path.parent.name.removeprefix("fold_").isdecimal()
     )
     if not there:
         raise ConfigurationError(f"{model} holds no fold_*/validation: train the folds, or predict them with {RERUN}")

@@ -11,7 +11,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import sha256, write_json
 from nnunetv2_comnet.splits import FILE as SPLITS
 from nnunetv2_comnet.splits import read_splits
-from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.exits import AnotherNetworksCheckpoint, one_line_errors
 from nnunetv2_comnet.trainers.out_of_fold import (
     CHECKPOINT,
     FoldModels,
@@ -60,7 +60,11 @@ class FrozenStageTrainer(RecipeTrainer):
         for fold in used:
             check_same_split(folder, splits, fold)
             network = self._coarse_network()
-            network.load_state_dict(load_weights(folder, fold))
+            try:
+                network.load_state_dict(load_weights(folder, fold))
+            except AnotherNetworksCheckpoint as error:
+                said = str(error).removeprefix("comnet: error: ")
+                raise DataError(f"{folder / f'fold_{fold}' / CHECKPOINT}: {said}") from error
             networks[fold] = network.to(self.device)
         self._own_stage_1.load_state_dict(networks[self.fold].state_dict())
         self.fold_models = FoldModels(networks, service)

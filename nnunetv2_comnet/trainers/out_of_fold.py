@@ -90,7 +90,7 @@ class FoldModels:
 def trained_folds(folder: Path) -> list[Fold]:
     """The folds of a model folder that hold a final checkpoint."""
     found = [path.parent.name.removeprefix("fold_") for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))]
-    return [int(name) if name.isdigit() else name for name in found]
+    return [int(name) if name.isdecimal() else name for name in found]
 
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:

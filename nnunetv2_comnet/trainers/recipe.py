@@ -24,16 +24,14 @@ from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.raw_dataset import require_order
 from nnunetv2_comnet.settings import STRIDES, Settings
 from nnunetv2_comnet.splits import FILE as SPLITS
-from nnunetv2_comnet.splits import require_fold
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.loop import EpochLoop
 from nnunetv2_comnet.trainers.precision import choose_precision
+from nnunetv2_comnet.trainers.preprocessed import require_data
 from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
 from nnunetv2_comnet.trainers.schedule import EpochSchedule
-
-STOCK_FOLDS = 5  # of the split that nnU-Net makes by itself
 
 
 class RecipeTrainer(EpochLoop):
@@ -114,23 +112,15 @@ class RecipeTrainer(EpochLoop):
         return training, validation
 
     def _require_data(self) -> None:
-        """Raises `DataError` where nothing is preprocessed, or the splits do not give this fold something to do."""
-        folder = Path(self.preprocessed_dataset_folder)
+        """Raises `DataError` for preprocessed data or splits that this fold cannot be trained on."""
         plans = self.plans_manager
-        known = infer_dataset_class(str(folder)).get_identifiers(str(folder)) if any(folder.glob("*")) else []
-        if not known:
-            raise DataError(
-                f"{folder} holds no preprocessed case; run: nnUNetv2_preprocess -d {plans.dataset_name} "
-                f"-plans_name {plans.plans_name} -c {self.configuration_name}"
-            )
-        splits = Path(self.preprocessed_dataset_folder_base) / SPLITS
-        if splits.is_file():
-            require_fold(splits, self.fold, set(known))
-        elif isinstance(self.fold, int) and not self.fold < STOCK_FOLDS <= len(known):
-            raise DataError(
-                f"{splits} does not exist, and nnU-Net's own split needs {STOCK_FOLDS} cases and a fold below "
-                f"{STOCK_FOLDS}: there are {len(known)} cases, and fold {self.fold} is asked for"
-            )
+        require_data(
+            Path(self.preprocessed_dataset_folder),
+            Path(self.preprocessed_dataset_folder_base) / SPLITS,
+            self.fold,
+            f"nnUNetv2_preprocess -d {int(plans.dataset_name[7:10])} -plans_name {plans.plans_name} "
+            f"-c {self.configuration_name}",
+        )
 
     def _set_batch_size_and_oversample(self) -> None:
         """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""

@@ -118,7 +118,7 @@ CV_REPORT = (
     refused("held-out predictions all missing", CV, "?30", spoilt(lambda model, data: [shutil.rmtree(model / f"fold_{fold}/validation") for fold in (0, 1)])),
     refused("a held-out prediction cut in half", CV, "?31", spoilt(lambda model, data: files.cut(model / "fold_1/validation/BLOB004.nii.gz"))),
     refused("a dataset of labels", CV, "?32", spoilt(lambda model, data: (data / "dataset.json").write_text('{"labels": {"background": 0, "tumour": 1}}'))),
-    refused("dataset.json that is a list", CV, "?33", spoilt(lambda model, data: (data / "dataset.json").write_text("[]"))),
+    refused("dataset.json that is a list", CV, "<HERE>/preprocessed/Dataset501_Blobs/dataset.json is not a description of a dataset; restore it, or plan the dataset again", spoilt(lambda model, data: (data / "dataset.json").write_text("[]"))),
     refused("unknown protocol", CV + " --protocol brats", "?34", with_validation),
     refused("unknown metric", CV + " --metrics dise", "?35", with_validation),
     refused("unknown kind of data", CV + " --data mri", "?36", with_validation),

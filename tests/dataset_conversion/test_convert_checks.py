@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from tiny_patients import BRATS_AFFINE, SHAPE, TO_124, load, make_patient, renumber, save, write_utsw
 
+from nnunetv2_comnet.dataset_conversion.findings import error
+
 ROTATED = BRATS_AFFINE.copy()
 ROTATED[:2, :2] = [[-np.cos(0.01), -np.sin(0.01)], [np.sin(0.01), -np.cos(0.01)]]
 SHEARED = BRATS_AFFINE.copy()
@@ -186,3 +188,7 @@ def test_labels_near_an_integer_are_rounded(tmp_path, comnet, noise):
     labels = load(tmp_path / "Dataset501_UTSWGlioma/labelsTr/BT0001.nii.gz")
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, patient.mask)
+
+
+def test_a_finding_is_one_line_whatever_a_folder_is_called() -> None:
+    assert error("missing-modality", "no file p\n1/t1.nii").text == "no file p\\n1/t1.nii"

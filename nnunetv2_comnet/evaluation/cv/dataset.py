@@ -7,7 +7,7 @@ from typing import Any
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.images import ENDING
-from nnunetv2_comnet.files import read_checked
+from nnunetv2_comnet.files import read_json
 
 SHOWN_CHANNEL = "flair"  # of the slices, where a dataset has it; else its last channel
 
@@ -60,8 +60,10 @@ def open_dataset(preprocessed: Path, raw: Path | None) -> CvDataset:
     found = [place / "dataset.json" for place in places if (place / "dataset.json").is_file()]
     if not found:
         raise DataError(f"{preprocessed / 'dataset.json'} does not exist; plan the dataset first (comnet plan)")
-    description = read_checked(found[0], dict[str, Any], "restore it")
-    labels = description.get("labels", {})
+    description = read_json(found[0])
+    labels = description.get("labels") if isinstance(description, dict) else None
+    if not isinstance(labels, dict):
+        raise DataError(f"{found[0]} is not a description of a dataset; restore it, or plan the dataset again")
     if not any(isinstance(value, list) for value in labels.values()) or "regions_class_order" not in description:
         raise DataError(f"{found[0]} has labels, not regions: the table is one of regions (ET, TC, WT)")
     if description.get("file_ending") != ENDING:

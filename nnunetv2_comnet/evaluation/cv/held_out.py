@@ -168,4 +168,4 @@ def _cases(folder: Path, ending: str) -> tuple[str, ...]:
 
 def _number(path: Path) -> int:
     name = path.name.removeprefix("fold_")
-    return int(name) if name.isdigit() else -1
+    return int(name) if name.isdecimal() else -1

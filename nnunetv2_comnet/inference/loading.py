@@ -79,11 +79,12 @@ def require_known_networks(plans: Path) -> None:
 
 
 def _is_known(name: str) -> bool:
-    if not name.startswith(tuple(f"{package}." for package in NETWORKS)):
+    within = tuple(f"{package}." for package in NETWORKS)
+    if not name.startswith(within):
         return False  # not even imported
     # A known module's name may lead on to another's: torch.nn.modules.module.torch.hub.load
-    module = str(getattr(pydoc.locate(name), "__module__", ""))
-    return module.startswith(NETWORKS)
+    module = getattr(pydoc.locate(name), "__module__", "")
+    return f"{module}.".startswith(within)
 
 
 def require_usable(plans: Any, configuration: Any, regions: Mapping[str, Any], folder: Path) -> None:

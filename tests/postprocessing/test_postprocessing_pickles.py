@@ -67,7 +67,8 @@ def test_whatever_else_a_pickle_names_is_refused_by_name(tmp_path: Path, number:
     marker = tmp_path / "ran"
     content, name = _evil(marker)[number]
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-    name = name.replace("builtins", "(builtins|__builtin__)").replace(".", r"\.")
+    # Old protocols use Python 2's names of modules.
+    name = name.replace("builtins", "(builtins|__builtin__)").replace("subprocess", "(subprocess|commands)")
     with pytest.raises(ComnetError, match=rf"p\.pkl is refused: it names {name}, which could run any code") as caught:
         read_pickle(tmp_path / "p.pkl")
     assert "\n" not in str(caught.value)

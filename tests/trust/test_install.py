@@ -205,7 +205,7 @@ def test_models_that_could_run_code_are_refused(tmp_path: Path, results: Path, n
         content[name] = (tmp_path / "evil.pth").read_bytes()
     else:
         content[name] = pickle.dumps(([Touch(tmp_path / "ran")], [{}]))
-    with pytest.raises(DataError, match=rf"{MODEL}/{name} is refused: it? ?.*posix\.system") as caught:
+    with pytest.raises(DataError, match=rf"{MODEL}/{name} is refused: .*posix\.system") as caught:
         install(make_zip(tmp_path / "evil.zip", content), results)
     assert ".partial" not in str(caught.value)
     assert not (tmp_path / "ran").exists()

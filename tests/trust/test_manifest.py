@@ -17,9 +17,9 @@ LISTED = {
     "dataset.json": b"{ }",
     "calibration.json": b'{"a": 1}',
     "postprocessing.pkl": b"\x80\x04.",
+    "crossval_results_folds_0_1/postprocessing.json": b"[]",
     "fold_0/checkpoint_final.pth": bytes(range(256)) * 5000,
     "fold_1/checkpoint_final.pth": b"two",
-    "crossval_results_folds_0_1/postprocessing.json": b"[]",
 }
 UNLISTED = ("fold_0/checkpoint_best.pth", "fold_0/out_of_fold.json", "fold_0/validation/A.nii.gz", "notes.txt")
 

@@ -86,8 +86,9 @@ def read_sitk(path: Path) -> Any:
     require_sound(path)
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong is said by us, in one line
     try:
+        str(path).encode()  # a name that is no UTF-8 would end the process in SimpleITK
         return SimpleITK.ReadImage(str(path))
-    except (RuntimeError, UnicodeError) as error:  # the latter: a file's name that is no UTF-8
+    except (RuntimeError, UnicodeError) as error:
         raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
 
 

@@ -36,5 +36,6 @@ def as_markdown() -> str:
             command = case.command
             lines += ["", f"## {command}", "", "| # | input | exit code | message |", "| --- | --- | --- | --- |"]
         message = case.message.replace("|", "\\|")
-        lines.append(f"| {number} | {case.title} | {case.code} | `{message}` |")
+        message = f"`` {message} ``" if "`" in message else f"`{message}`"
+        lines.append(f"| {number} | {case.title} | {case.code} | {message} |")
     return "\n".join(lines) + "\n"

@@ -13,7 +13,9 @@ from tests.dataset_conversion.tiny_patients import write_utsw
 from tests.inference.conftest import write_patient
 
 CONVERT = "comnet convert custom <HERE>/source -d 501 --jobs 1 --layout-file <HERE>/layout.yaml"
-RULE = "nnU-Net's file names take letters, digits, '_', '-' and '.', beginning with a letter or digit, at most 200 bytes"
+RULE = (
+    "nnU-Net's file names take letters, digits, '_', '-' and '.', beginning with a letter or digit, at most 200 bytes"
+)
 ODD = {
     "a space": "P 1",
     "a quote": "P'1",
@@ -121,7 +123,13 @@ EVALUATING = (
 )  # fmt: skip
 GOOD = (
     BadInput("a name with two dots", CONVERT, (), patients("P..1"), 0, makes=("raw/Dataset501_Odd/*",)),
-    BadInput("accents in a name and in its folder", CONVERT.replace("<HERE>/source", "'<HERE>/Kranke, ü 東'"), (),
-             lambda here: patients("Pé")(here) or (here / "source").rename(here / "Kranke, ü 東"), 0, makes=("raw/Dataset501_Odd/*",)),
+    BadInput(
+        "accents in a name and in its folder",
+        CONVERT.replace("<HERE>/source", "'<HERE>/Kranke, ü 東'"),
+        (),
+        lambda here: patients("Pé")(here) or (here / "source").rename(here / "Kranke, ü 東"),
+        0,
+        makes=("raw/Dataset501_Odd/*",),
+    ),
 )
 CASES = (*CONVERTING, *PREDICTING, *EVALUATING, *GOOD)

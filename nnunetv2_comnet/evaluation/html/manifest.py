@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet import __version__
+from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import read_json, sha256
 
@@ -50,7 +51,10 @@ def failures(predictions: Sequence[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in predictions:
         for path in sorted(folder.glob("failures*.json")):
-            found |= {str(case): str(reason) for case, reason in dict(read_json(path)).items()}
+            reasons = read_json(path)
+            if not isinstance(reasons, dict):
+                raise DataError(f"{path} does not hold a reason per case; predict again, or take the file away")
+            found |= {str(case): str(reason) for case, reason in reasons.items()}
     return found
 
 

@@ -24,7 +24,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import link_whole, read_checked, write_json
 from nnunetv2_comnet.regions import LabelScheme
 
-RULES_VERSION = 2  # raise it when a check or the written files change: every case is then converted anew
+RULES_VERSION = 3  # raise it when a check or the written files change: every case is then converted anew
 ENDING = ".nii.gz"
 
 

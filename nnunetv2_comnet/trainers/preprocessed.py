@@ -16,7 +16,7 @@ def require_data(folder: Path, splits: Path, fold: int | str, mend: str) -> None
     mend: the command that preprocesses.
     """
     kind = infer_dataset_class(str(folder)) if any(folder.glob("*")) else None
-    known = kind.get_identifiers(str(folder)) if kind else []
+    known = sorted(kind.get_identifiers(str(folder))) if kind else []
     if not known:
         raise DataError(f"{folder} holds no preprocessed case; run: {mend}")
     if splits.is_file():

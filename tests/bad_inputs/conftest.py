@@ -31,7 +31,7 @@ def rows() -> list[tuple[int, str, str, str]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.getoption("--table"):
+    if config.getoption("--table", default=False):
         for number, command, title, message in sorted(ROWS):
             terminalreporter.write_line(f"{number:4} {command:18} {title}: {message}")
         terminalreporter.write_line(f"{len(ROWS)} cases")

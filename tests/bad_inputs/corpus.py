@@ -10,7 +10,7 @@ from tests.bad_inputs import (
     train_cases,
 )
 
-CORPUS = (
+_CASES = (
     *convert_cases.CASES,
     *plan_cases.CASES,
     *train_cases.CASES,
@@ -19,6 +19,8 @@ CORPUS = (
     *other_cases.CASES,
     *name_cases.CASES,
 )
+_COMMANDS = list(dict.fromkeys(case.command for case in _CASES))
+CORPUS = tuple(sorted(_CASES, key=lambda case: _COMMANDS.index(case.command)))
 
 
 def as_markdown() -> str:
@@ -36,5 +38,6 @@ def as_markdown() -> str:
             command = case.command
             lines += ["", f"## {command}", "", "| # | input | exit code | message |", "| --- | --- | --- | --- |"]
         message = case.message.replace("|", "\\|")
-        lines.append(f"| {number} | {case.title} | {case.code} | `{message}` |")
+        message = f"`` {message} ``" if "`" in message else f"`{message}`"
+        lines.append(f"| {number} | {case.title} | {case.code} | {message} |")
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet import __version__
+from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import read_checked, read_json, sha256
 from nnunetv2_comnet.run_record import CaseEntry, read_run_record
@@ -51,7 +52,10 @@ def failures(predictions: Sequence[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in predictions:
         for path in sorted(folder.glob("failures*.json")):
-            found |= read_checked(path, dict[str, str], "expected the reason of each case: delete the file")
+            reasons = read_json(path)
+            if not isinstance(reasons, dict):
+                raise DataError(f"{path} does not hold a reason per case; predict again, or take the file away")
+            found |= {str(case): str(reason) for case, reason in reasons.items()}
     return found
 
 

@@ -57,6 +57,8 @@ class ReportInput:
     def __post_init__(self) -> None:
         if self.most_cases is not None and self.most_cases < 0:
             raise ConfigurationError(f"{self.most_cases} cases cannot be shown; give 0 or more")
+        if not self.most_megabytes >= 0:
+            raise ConfigurationError(f"a page of {self.most_megabytes} MB cannot be written; give a size from 0")
         if self.jobs < 1:
             raise ConfigurationError(f"{self.jobs} jobs cannot do anything; give 1 or more")
         for path in self.figures:

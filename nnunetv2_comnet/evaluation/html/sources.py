@@ -75,7 +75,10 @@ class Sources:
     @cached_property
     def channels(self) -> Mapping[str, str]:
         """Number in file names ("0000") -> channel's name."""
-        named = {int(number): str(name) for number, name in self.dataset.get("channel_names", {}).items()}
+        given = self.dataset.get("channel_names", {})
+        if not isinstance(given, dict) or not all(number.isdecimal() for number in given):
+            raise DataError('dataset.json beside the cases must name the channels by number, {"0": "T1n", ...}')
+        named = {int(number): str(name) for number, name in given.items()}
         found = sorted({match[2] for match in self._image_names()})
         return {number: named.get(int(number), f"channel {int(number)}") for number in found}
 

@@ -67,7 +67,7 @@ class World:
         }
         for name in ("raw", "preprocessed", "results"):
             (root / name).mkdir(exist_ok=True)
-        self._run("comnet", "phantom", str(self.patients), "--cases", str(CASES), "--spacing", "4")
+        self._run("comnet", "phantom", str(self.patients), "--cases", str(CASES), "--spacing", "5")
 
     @functools.cache  # noqa: B019 - one for the module
     def preprocess(self) -> None:

@@ -38,7 +38,8 @@ class Container:
     """The three folders of the contract, and a way to run the entry script on them."""
 
     def __init__(self, root: Path, model: Path) -> None:
-        self.input, self.output, self.tmp, self.model = root / "input", root / "output", root / "tmp", model
+        self.input, self.output, self.tmp, self.model = (root / name for name in ("input", "output", "tmp", "model"))
+        shutil.copytree(model, self.model)
         for folder in (self.output, self.tmp):
             folder.mkdir()
         self.is_root = os.getuid() == 0 and shutil.which("setpriv") is not None
@@ -61,7 +62,7 @@ class Container:
 
 @pytest.fixture
 def container(tmp_path: Path, model: Path) -> Container:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's are its user's alone
         folder.chmod(0o755)
     return Container(tmp_path, model)
 

@@ -86,7 +86,8 @@ def test_a_checkpoint_with_numpys_numbers_still_resumes(
     torch.save(content, tmp_path / "older.pth")
     other = make(blobs, tmp_path / "other", max_epochs=2)
     other.load_checkpoint(str(tmp_path / "older.pth"))
-    assert logged(other)["mean_fg_dice"] == logged(trained)["mean_fg_dice"]
+    scores = logged(trained)["mean_fg_dice"]
+    assert logged(other)["mean_fg_dice"][: len(scores)] == scores
     other.save_checkpoint(str(tmp_path / "again.pth"))
     assert subprocess.run([sys.executable, "-c", STRICT, str(tmp_path / "again.pth")], check=False).returncode == 0
 

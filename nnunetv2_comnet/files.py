@@ -134,6 +134,8 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     said = " ".join(first["msg"].removeprefix("Value error, ").split())
+    if first["type"] == "model_type":  # pydantic names our class, which tells a user nothing
+        said = "Input should be an object with named fields"
     return f"{where}: {said}" if where else said
 
 

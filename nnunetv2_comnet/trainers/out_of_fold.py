@@ -126,8 +126,5 @@ def check_same_split(folder: Path, splits: Sequence[Mapping[str, Sequence[str]]]
 
 def load_weights(folder: Path, fold: Fold) -> dict[str, Tensor]:
     """The network weights of a fold's final checkpoint, on the CPU."""
-    try:
-        weights: dict[str, Tensor] = read_checkpoint(folder / f"fold_{fold}" / CHECKPOINT)["network_weights"]
-    except DataError as error:
-        raise DataError(f"{error}; train the fold again") from error
+    weights: dict[str, Tensor] = read_checkpoint(folder / f"fold_{fold}" / CHECKPOINT)["network_weights"]
     return weights

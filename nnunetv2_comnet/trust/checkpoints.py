@@ -16,7 +16,7 @@ import torch
 from nnunetv2_comnet.errors import DataError
 
 _FORCE, _FORBID = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's own switches
-_LONGEST = 300  # characters of torch's message that fit a line of ours
+_MEND = "copy it again, or train that fold again"
 _SCALAR = np.float64(0).__reduce__()[0]  # what a pickled number of numpy's names
 _NUMBERS: list[Any] = [
     np.dtype,
@@ -33,13 +33,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises `DataError` for a file that is missing or damaged, is no checkpoint, or holds anything that could run code.
     """
     if not Path(path).is_file():
-        raise DataError(f"{path} cannot be loaded: there is no such file")
+        raise DataError(f"{path} cannot be loaded: there is no such file; {_MEND}")
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # a broken file fails with whatever its content raises
-        raise DataError(_reason(path, error)) from error
+        raise DataError(_reason(path)) from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
-        raise DataError(f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights")
+        raise DataError(f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; {_MEND}")
     return content
 
 
@@ -66,7 +66,7 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, torch.device | Path) else value
 
 
-def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+def _reason(path: str | os.PathLike[str]) -> str:
     try:
         objects = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # not even the list of names can be read
@@ -76,4 +76,4 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
             f"{path} is refused: beside weights it holds {', '.join(sorted(objects))}, which could run any code; if "
             "you trust its source, nnUNetv2_predict reads it"
         )
-    return f"{path} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST]
+    return f"{path} cannot be loaded: it is cut, damaged or no checkpoint; {_MEND}"

@@ -124,15 +124,15 @@ def _plain_labels(description: Any) -> None:
 
 
 SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: PytorchStreamReader failed reading zip archive: failed finding central directory. This is an internal miniz error. If you are seeing this error, there is a high likelihood that your checkpoint file is corrupted. This can happen if the checkpoint was not saved properly, was transferred incorrectly..."),
-    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: EOFError: Ran out of input"),
-    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "the model in <HERE>/model cannot be loaded: UnpicklingError: invalid load key, 'w'."),
+    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
+    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
+    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
     "a checkpoint of another network": (_checkpoint(_other_shapes), "the model in <HERE>/model cannot be loaded: the checkpoint is another network's: 'bottleneck.0.conv1.bias' is (2,) in it, (64,) in the plans' network; use the plans.json that was saved with the checkpoint"),
-    "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")), "the model in <HERE>/model cannot be loaded: KeyError: 'network_weights'"),
+    "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; copy it again, or train that fold again"),
     "a checkpoint of an unknown trainer": (_checkpoint(lambda content: content.update(trainer_name="nnUNetTrainerMine")), "the model in <HERE>/model cannot be loaded: Could not find requested nnunet trainer nnUNetTrainerMine in <...>"),
-    "plans that are not JSON": (_write("plans.json", "{"), "the model in <HERE>/model cannot be loaded: JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-    "plans that are a list": (_write("plans.json", "[]"), "the model in <HERE>/model cannot be loaded: TypeError: expected str, bytes or os.PathLike object, not list"),
-    "plans without configurations": (_json("plans.json", lambda plans: plans.pop("configurations")), "the model in <HERE>/model cannot be loaded: KeyError: 'configurations'"),
+    "plans that are not JSON": (_write("plans.json", "{"), "<HERE>/model/plans.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    "plans that are a list": (_write("plans.json", "[]"), "<HERE>/model/plans.json: Input should be an object with named fields; restore it from the model's source"),
+    "plans without configurations": (_json("plans.json", lambda plans: plans.pop("configurations")), "<HERE>/model/plans.json: configurations: Field required; restore it from the model's source"),
     "plans of stage 1 without patch size": (_json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].pop("patch_size")), "the model in <HERE>/model cannot be loaded: KeyError: 'patch_size'"),
     "plans of 2D": (_json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(patch_size=[32, 32])), "the model in <HERE>/model is 2D or a cascade; predict with nnUNetv2_predict"),
     "plans of a network that is not there": (

@@ -9,7 +9,7 @@ from typing import Any
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
-from nnunetv2_comnet.files import read_checked, read_json, sha256
+from nnunetv2_comnet.files import read_json, sha256
 from nnunetv2_comnet.run_record import CaseEntry, read_run_record
 
 _MOST_ROWS = 120

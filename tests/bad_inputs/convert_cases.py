@@ -393,7 +393,7 @@ COMMANDS = (
     refused(
         "dataset id in words",
         "comnet convert utsw <HERE>/source -d five",
-        "Invalid value for '-d' / '--dataset-id': Input should be a valid integer, unable to parse string as an integer; see comnet convert --help",
+        "Invalid value for '-d' / '--dataset-id': <...>; see comnet convert --help",
         two,
         code=2,
     ),

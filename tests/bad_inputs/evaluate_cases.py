@@ -266,7 +266,7 @@ COMMANDS = (
     refused(
         "0 processes",
         BASE + "legacy --jobs 0",
-        "Invalid value for '--jobs': Input should be greater than or equal to 1; see comnet evaluate --help",
+        "Invalid value for '--jobs': <...>; see comnet evaluate --help",
         code=2,
     ),
     refused(

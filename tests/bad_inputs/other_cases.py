@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.bad_inputs import evaluate_cases, files
 from tests.bad_inputs.case import BadInput, nothing, shared
-from tests.bad_inputs.train_cases import DATASET, STAGE_1, STAGE_2, preprocessed
+from tests.bad_inputs.train_cases import DATA, DATASET, STAGE_1, STAGE_2, preprocessed
 
 TRAINER = "-tr nnUNetTrainerCoMNeT"
 CASES_ = [f"BLOB{number:03d}" for number in range(6)]
@@ -133,7 +133,7 @@ CALIBRATING = (
     refused("splits without val", CALIBRATE, "<HERE>/preprocessed/Dataset501_Blobs/splits_final.json is not nnU-Net's list of folds with 'train' and 'val'; restore it", lambda here: model_of(STAGE_2)(here) and (here / "preprocessed" / DATASET / "splits_final.json").write_text('[{"train": []}, {"train": []}]')),
     refused("fewer splits than folds", CALIBRATE, "<HERE>/results/Dataset501_Blobs/nnUNetTrainerCoMNeTCorrDiff__nnUNetCoMNeTPlans__3d_fullres has fold 1, but splits_final.json has 0 folds", lambda here: model_of(STAGE_2)(here) and (here / "preprocessed" / DATASET / "splits_final.json").write_text("[]")),
     refused("one fold", CALIBRATE, "a calibration needs the held-out cases of two folds or more; train more folds", lambda here: shutil.rmtree(model_of(STAGE_2)(here) / "fold_1") or True),
-    refused("no data of a held-out case", CALIBRATE, "case BLOB000 cannot be read from <HERE>/preprocessed/Dataset501_Blobs/nnUNetCoMNeTPlans_3d_fullres; preprocess the dataset again", lambda here: model_of(STAGE_2)(here) and [path.unlink() for path in (here / "preprocessed" / DATASET).glob("*3d_fullres/BLOB000*")], makes=()),
+    refused("no data of a held-out case", CALIBRATE, "case BLOB000 cannot be read from <HERE>/preprocessed/Dataset501_Blobs/nnUNetCoMNeTPlans_3d_fullres; preprocess the dataset again", lambda here: model_of(STAGE_2)(here) and [path.unlink() for path in (here / "preprocessed" / DATASET).glob(f"{DATA}/BLOB000*")], makes=()),
     refused("no truth of a held-out case", CALIBRATE, "<HERE>/preprocessed/Dataset501_Blobs/gt_segmentations/BLOB000.nii.gz does not exist: the calibration needs the truth of every held-out case", lambda here: model_of(STAGE_2)(here) and (here / "preprocessed" / DATASET / "gt_segmentations/BLOB000.nii.gz").unlink()),
     refused("0 steps", CALIBRATE + " --steps 0", "steps must be 1 or more, got 0", model_of(STAGE_2)),
 )  # fmt: skip

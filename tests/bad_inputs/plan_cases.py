@@ -81,7 +81,7 @@ PLANNING = (
     refused("unknown preset", "comnet plan -d 501 --preset papr", "unknown preset 'papr'; there are: paper, demo"),
     refused("a patch that 16 does not divide", PLAN + " --patch-size 100 112 96", "settings: patch_size [100, 112, 96]: every side must be a multiple of 16, at least 32"),
     refused("a patch of 16", PLAN + " --patch-size 16 16 16", "settings: patch_size [16, 16, 16]: every side must be a multiple of 16, at least 32"),
-    refused("a patch of two sides", PLAN + " --patch-size 32 32", "Option '--patch-size' requires 3 arguments; see comnet --help", code=2),
+    refused("a patch of two sides", PLAN + " --patch-size 32 32", "Option '--patch-size' requires 3 arguments<...>", code=2),
     refused("0 channels", PLAN + " --base-channels 0", "settings: base_channels = 0: input should be greater than or equal to 4"),
     refused("a batch that does not divide", PLAN + " --batch-size 2 --effective-batch-size 3", "settings: effective_batch_size 3 must be a multiple of batch_size 2"),
     refused("a learning rate of 0", PLAN + " --learning-rate 0", "settings: learning_rate = 0.0: input should be greater than 0"),
@@ -90,6 +90,6 @@ PLANNING = (
     refused("an unknown precision", PLAN + " --precision half", "settings: precision = 'half': input should be 'auto', 'float32', 'float16' or 'bfloat16'"),
     refused("a range upside down", PLAN + " --gamma 1.5 0.7", "settings: gamma (1.5, 0.7) must be two values in rising order, none negative"),
     refused("a temperature of NaN", PLAN + " --refiner-temperature nan nan", "settings: refiner.temperature.0 = nan: input should be a finite number; refiner.temperature.1 = nan: input should be a finite number"),
-    refused("an option that there is not", PLAN + " --patchsize 32", "No such option: --patchsize (Possible options: --batch-size, --patch-size, --refiner-patch-size); see comnet plan --help", code=2),
+    refused("an option that there is not", PLAN + " --patchsize 32", "No such option: --patchsize<...>; see comnet plan --help", code=2),
 )  # fmt: skip
 CASES = PLANNING

@@ -124,9 +124,15 @@ def _plain_labels(description: Any) -> None:
 
 
 SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
+<<<<<<< HEAD
     "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
     "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
     "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
+=======
+    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: <...>"),
+    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: <...>"),
+    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "the model in <HERE>/model cannot be loaded: <...>"),
+>>>>>>> badinput
     "a checkpoint of another network": (_checkpoint(_other_shapes), "the model in <HERE>/model cannot be loaded: the checkpoint is another network's: 'bottleneck.0.conv1.bias' is (2,) in it, (64,) in the plans' network; use the plans.json that was saved with the checkpoint"),
     "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; copy it again, or train that fold again"),
     "a checkpoint of an unknown trainer": (_checkpoint(lambda content: content.update(trainer_name="nnUNetTrainerMine")), "the model in <HERE>/model cannot be loaded: Could not find requested nnunet trainer nnUNetTrainerMine in <...>"),
@@ -195,7 +201,7 @@ PATIENTS = (
     failing(
         "a header that claims 640 x 640 x 640 voxels",
         spoilt(files.with_header(files.DIM, "4h", 3, 640, 640, 640)),
-        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 1048576352 bytes, more than its 16749 bytes can hold; copy or make it again",
+        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 1048576352 bytes, more than its <...> bytes can hold; copy or make it again",
     ),
     failing(
         "colours instead of numbers",
@@ -226,7 +232,7 @@ PATIENTS = (
     failing(
         "a singular affine",
         all_spoilt(files.with_affine(files.flat)),
-        "the images cannot be read together: ITK only supports orthonormal direction cosines. No orthonormal definition found!",
+        "<HERE>/images/BAD_0000.nii.gz cannot be read: its affine is singular; copy or make it again",
     ),
     failing(
         "voxels of 0 mm",
@@ -391,7 +397,7 @@ COMMANDS = (
     refused(
         "thresholds nested 100000 deep",
         CALL + " --thresholds <HERE>/t.json",
-        "<HERE>/t.json cannot be read as JSON: maximum recursion depth exceeded while decoding a JSON array from a unicode string",
+        "<HERE>/t.json cannot be read as JSON: it is nested too deeply",
         _only("[" * 100_000, "t.json"),
     ),
     refused(
@@ -425,7 +431,7 @@ COMMANDS = (
     refused(
         "a step in words",
         CALL + " -step_size half",
-        "Invalid value for '-step_size': Input should be a valid number, unable to parse string as a number; see comnet predict --help",
+        "Invalid value for '-step_size': <...>; see comnet predict --help",
         code=2,
     ),
     refused("part 3 of 2", CALL + " -num_parts 2 -part_id 3", "part 3 of 2 does not exist: parts are numbered from 0"),

@@ -12,6 +12,7 @@ from tests.bad_inputs import files
 from tests.bad_inputs.case import BadInput, shared
 
 DATASET, PLANS = "Dataset501_Blobs", "nnUNetCoMNeTPlans"
+DATA = f"{PLANS}_3d_fullres"
 TRAIN = f"nnUNetv2_train {DATASET} 3d_fullres 0 -tr nnUNetTrainerCoMNeT -p {PLANS} -device cpu"
 REFINE = TRAIN.replace("CoMNeT -p", "CoMNeTCorrDiff -p")
 STAGE_1 = f"results/{DATASET}/nnUNetTrainerCoMNeT__{PLANS}__3d_fullres"
@@ -31,7 +32,7 @@ def preprocessed(here: Path) -> Path:
             (folder / path.name).mkdir()
             for one in path.iterdir():
                 (folder / path.name / one.name).symlink_to(one)
-        else:
+        elif path.name != "splits_final.json":  # which other tests may have made
             shutil.copy(path, folder)
     return folder
 
@@ -106,24 +107,24 @@ def _another_split(here: Path) -> None:
 
 
 def _without_data(here: Path) -> None:
-    shutil.rmtree(next(preprocessed(here).glob("*3d_fullres")))
+    shutil.rmtree(preprocessed(here) / DATA)
 
 
 def _without_a_case(here: Path) -> None:
     folder = preprocessed(here)
     (folder / "splits_final.json").write_text(json.dumps(SPLITS))
-    for path in folder.glob("*3d_fullres/BLOB003*"):
+    for path in folder.glob(f"{DATA}/BLOB003*"):
         path.unlink()
 
 
 def _broken_data(here: Path) -> None:
-    for path in next(preprocessed(here).glob("*3d_fullres")).glob("BLOB00*.b2nd"):
+    for path in (preprocessed(here) / DATA).glob("BLOB00*.b2nd"):
         path.unlink()
         path.write_bytes(b"no data")
 
 
 def _broken_properties(here: Path) -> None:
-    for path in next(preprocessed(here).glob("*3d_fullres")).glob("BLOB00*.pkl"):
+    for path in (preprocessed(here) / DATA).glob("BLOB00*.pkl"):
         path.unlink()
         path.write_bytes(b"no pickle")
 

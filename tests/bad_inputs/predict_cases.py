@@ -124,15 +124,9 @@ def _plain_labels(description: Any) -> None:
 
 
 SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
-<<<<<<< HEAD
     "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
     "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
     "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
-=======
-    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: <...>"),
-    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "the model in <HERE>/model cannot be loaded: <...>"),
-    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "the model in <HERE>/model cannot be loaded: <...>"),
->>>>>>> badinput
     "a checkpoint of another network": (_checkpoint(_other_shapes), "the model in <HERE>/model cannot be loaded: the checkpoint is another network's: 'bottleneck.0.conv1.bias' is (2,) in it, (64,) in the plans' network; use the plans.json that was saved with the checkpoint"),
     "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; copy it again, or train that fold again"),
     "a checkpoint of an unknown trainer": (_checkpoint(lambda content: content.update(trainer_name="nnUNetTrainerMine")), "the model in <HERE>/model cannot be loaded: Could not find requested nnunet trainer nnUNetTrainerMine in <...>"),
@@ -143,7 +137,7 @@ SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "plans of 2D": (_json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(patch_size=[32, 32])), "the model in <HERE>/model is 2D or a cascade; predict with nnUNetv2_predict"),
     "plans of a network that is not there": (
         _json("plans.json", lambda plans: plans["configurations"]["3d_fullres"]["architecture"].update(
-            network_class_name="nnunetv2_comnet.networks.absent")), "the model in <HERE>/model cannot be loaded: ImportError: Network class could not be found, please check/correct your plans file"),
+            network_class_name="nnunetv2_comnet.networks.absent")), "<HERE>/model/plans.json is refused: it has nnunetv2_comnet.networks.absent called, which is no network or layer of torch.nn, dynamic_network_architectures, nnunetv2_comnet.networks; if you trust the model, nnUNetv2_predict loads it"),
     "dataset.json that is not JSON": (_write("dataset.json", "regions"), "<HERE>/model/dataset.json cannot be read as JSON: Expecting value: line 1 column 1 (char 0)"),
     "dataset.json that is a list": (_write("dataset.json", "[]"), "<HERE>/model/dataset.json is not a description of a dataset; restore the one that was trained with"),
     "dataset.json without labels": (_json("dataset.json", lambda content: content.pop("labels")), "<HERE>/model/dataset.json does not name the labels, each a number or a list of numbers; restore the one that was trained with"),
@@ -252,7 +246,7 @@ PATIENTS = (
     failing(
         "a channel missing",
         _without_a_channel,
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0003 (FLAIR)",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0003 (FLAIR); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     failing(
         "a channel too many",
@@ -262,12 +256,12 @@ PATIENTS = (
     failing(
         "a channel that is a folder",
         spoilt(files.folder),
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c)",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     failing(
         "a channel that is a FIFO",
         spoilt(files.pipe),
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c)",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     BadInput(
         "a bad patient beside a good one",

@@ -87,7 +87,7 @@ def read_sitk(path: Path) -> Any:
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong is said by us, in one line
     try:
         return SimpleITK.ReadImage(str(path))
-    except (RuntimeError, UnicodeError) as error:  # the latter: a file's name that is no UTF-8
+    except RuntimeError as error:
         raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
 
 
@@ -122,6 +122,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _require_regular(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # SimpleITK ends the process without a word
+        raise ValueError("its path is no UTF-8") from None
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise ValueError("it is a folder, not a file" if stat.S_ISDIR(mode) else "it is no regular file")

@@ -144,7 +144,7 @@ def _affine(
         return None, [error("qform-sform", f"{path.name}: qform and sform place the image differently ({text})")]
     try:
         seen_by_itk = _affine_of_itk(path)
-    except (RuntimeError, UnicodeError) as problem:  # the latter: a folder's name that is no UTF-8
+    except RuntimeError as problem:
         code = "bad-affine" if "orthonormal" in str(problem) else "unreadable"
         return None, [error(code, f"{path.name}: SimpleITK, nnU-Net's reader, refuses it: {_last_line(problem)}")]
     if differences := grid_differences(grid, Grid(shape, seen_by_itk), tolerance):

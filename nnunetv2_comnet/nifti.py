@@ -86,9 +86,8 @@ def read_sitk(path: Path) -> Any:
     require_sound(path)
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong is said by us, in one line
     try:
-        str(path).encode()  # a name that is no UTF-8 would end the process in SimpleITK
         return SimpleITK.ReadImage(str(path))
-    except (RuntimeError, UnicodeError) as error:
+    except RuntimeError as error:
         raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
 
 
@@ -123,6 +122,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _require_regular(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # SimpleITK ends the process without a word
+        raise ValueError("its path is no UTF-8") from None
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise ValueError("it is a folder, not a file" if stat.S_ISDIR(mode) else "it is no regular file")

@@ -120,6 +120,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
         ("pipe", "it is no regular file"),
         ("loop", "Too many levels of symbolic links"),
         ("absent", "No such file or directory"),
+        (os.fsdecode(b"\xff"), "its path is no UTF-8"),
     ):
         with pytest.raises(DataError, match=said):
             read_sitk(tmp_path / f"{name}.nii.gz")

@@ -118,7 +118,7 @@ EVALUATING = (
       for what in ("a space", "a quote", "a leading dash", "a dollar and brackets", "a line break", "a control character",
                    "a letter made of two characters", "220 letters")),
     scored("a name with a byte that is no UTF-8", ODD["a byte that is no UTF-8"],
-           "warning: P\\udcff: unusable-reference: <HERE>/truth/P\\udcff.nii.gz cannot be read as an image; copy or predict it again",
+           "warning: P\\udcff: unusable-reference: <HERE>/truth/P\\udcff.nii.gz cannot be read: its path is no UTF-8; copy or make it again",
            "comnet: error: 1 of 3 cases could not be scored as they are (--strict)", code=1),
 )  # fmt: skip
 GOOD = (

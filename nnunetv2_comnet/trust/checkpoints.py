@@ -39,7 +39,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except Exception as error:  # a broken file fails with whatever its content raises
         raise DataError(_reason(path)) from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
-        raise DataError(f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; {_MEND}")
+        raise DataError(
+            f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; {_MEND}"
+        )
     return content
 
 

@@ -43,7 +43,8 @@ def kill_all(started: "subprocess.Popen[bytes]") -> int:
     family = [top, *top.children(recursive=True)]
     for process in family:
         process.kill()
-    psutil.wait_procs(family)
+    started.wait()
+    psutil.wait_procs(family[1:])
     return len(family)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor, Prepared
 from tests.inference.conftest import FOLDS, write_patient
@@ -84,7 +84,7 @@ def test_stock_nnunet_cannot_predict_such_a_patient(tolerant: Path, patients: Pa
     """It reads the images that are there, one after another: three channels, the last of another kind."""
     for channel in (0, 1, 3):
         shutil.copy(patients / f"LPS_{channel:04d}.nii.gz", tmp_path)
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(ConfigurationError, match=r"expected input \(B, 4, D, H, W\), got \(1, 3, "):
         stock(tolerant, (0,), tmp_path, "LPS")
 
 

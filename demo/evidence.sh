@@ -16,7 +16,7 @@ model=$nnUNet_results/Dataset501_UTSWGlioma/${refined}__nnUNetCoMNeTPlans__3d_fu
 step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$out/evidence.log" | tail -n "${lines:-6}"; }
 
 for fold in 0 1 2 3 4; do
-  step nnUNetv2_train 501 3d_fullres "$fold" -tr nnUNetTrainerSegResNet -p nnUNetCoMNeTPlans -device cpu
+  step nnUNetv2_train 501 3d_fullres "$fold" -tr nnUNetTrainerSegResNet -p nnUNetCoMNeTPlans -device cpu --npz
 done
 lines=40 step comnet cv-report -d 501 --models "${models[@]}" -o "$out/cv_report"
 

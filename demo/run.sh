@@ -24,7 +24,7 @@ lines=12 step comnet convert utsw "$out/patients" -d 501 --jobs 2 --preview
 step comnet convert utsw "$out/new patients" -d 502 --name HeldOut --jobs 2
 lines=12 step comnet plan -d 501 --preset demo --preprocess --jobs 2 "$@"
 
-train() { step nnUNetv2_train 501 3d_fullres "$2" -tr "$1" -p nnUNetCoMNeTPlans -device cpu; }
+train() { step nnUNetv2_train 501 3d_fullres "$2" -tr "$1" -p nnUNetCoMNeTPlans -device cpu --npz; }
 for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeT "$fold"; done           # stage 1
 for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeTCorrDiff "$fold"; done   # stage 2 needs all of stage 1
 lines=8 step comnet calibrate -d 501 -device cpu

@@ -104,7 +104,7 @@ def finding(report: dict[str, Any]) -> str:
     return (
         f"With all images, the model trained with dropout reaches an average Dice of {mean([complete], WITH)}, the one "
         f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
-        f"image missing, on average over which, {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
+        f"image missing (mean of the four rows), {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
         f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['lacking'])}: "
         f"{complete['mean'][WITH.name][region]:.4f} with all images, {worst['mean'][WITH.name][region]:.4f} then."
     )

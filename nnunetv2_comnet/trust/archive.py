@@ -4,6 +4,7 @@ Python's own extractall trusts the names and sizes that an archive claims. Here 
 DatasetXXX_NAME/TRAINER__PLANS__CONFIGURATION, and no larger than it says.
 """
 
+import os
 import re
 import stat
 import zipfile
@@ -84,6 +85,8 @@ def unpack(archive: zipfile.ZipFile, contents: Contents, target: Path) -> None:
                     if left < 0:
                         break
                     stream.write(block)
+                stream.flush()
+                os.fsync(stream.fileno())  # the rename that puts the model in its place must not outrun it
         except (zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise DataError(f"entry {name!r} is damaged: {error}") from error
         if left:

@@ -31,7 +31,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
     assert made.returncode == 0, made.stderr
     for mask in folder.rglob("*-seg.nii.gz"):
         mask.unlink()
-    return folder
+    return next(folder.glob("*-TrainingData"))
 
 
 class Container:

@@ -177,7 +177,7 @@ def test_images_that_the_api_refuses(model: Path, patients: Path, tmp_path: Path
     values = given.get_fdata().astype(np.float32)
     values[15, 15, 15] = np.nan
     nibabel.save(nibabel.Nifti1Image(values, given.affine), tmp_path / "nan.nii.gz")
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         predictor.predict([*images[:3], tmp_path / "nan.nii.gz"])
 
 

@@ -142,13 +142,13 @@ def test_a_model_that_is_not_the_manifests_is_refused_before_it_is_loaded(
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("dataset.json", "[]", "dataset.json: Input should be a valid dictionary"),
-        ("dataset.json", {"labels": []}, "dataset.json: labels: Input should be a valid dictionary"),
-        ("dataset.json", {"channel_names": {"one": "T1"}}, "channel_names.one.[key]: String should match pattern"),
-        ("dataset.json", {"file_ending": None}, "dataset.json: file_ending: Input should be a valid string"),
-        ("plans.json", "3", "plans.json: Input should be a valid dictionary"),
+        ("dataset.json", "[]", "dataset.json is not a description of a dataset; restore the one that was"),
+        ("dataset.json", {"labels": []}, "dataset.json does not name the labels, each a number or a list of numbers"),
+        ("dataset.json", {"channel_names": {"one": "T1"}}, "dataset.json does not name the channels"),
+        ("dataset.json", {"file_ending": None}, "dataset.json does not name the file_ending"),
+        ("plans.json", "3", "plans.json: Input should be an object with named fields"),
         ("plans.json", {"configurations": {"3d_fullres": 1}}, "plans.json: configurations.3d_fullres: Input should be"),
-        ("calibration.json", "[]", "calibration.json: Input should be a valid dictionary"),
+        ("calibration.json", "[]", "calibration.json: Input should be an object with named fields"),
         ("calibration.json", '{"strength": {"ET": "much"}}', "calibration.json: strength.ET: Input should be a valid"),
         ("calibration.json", '{"strength": {}}', "calibration.json: checkpoints: Field required; write it anew with"),
     ],
@@ -167,8 +167,8 @@ def test_a_damaged_record_of_an_earlier_run_is_told(model: Path, patients: Path,
     words = ("predict", "-i", patients, "-o", tmp_path / "out", "-m", model, *FAST, "--continue_prediction")
     (tmp_path / "out").mkdir()
     for content, said in (
-        ("[]", "comnet_run.json: Input should be a valid dictionary"),
-        ('{"cases": {"A": 3}}', "comnet_run.json: cases.A: Input should be a valid dictionary"),
+        ("[]", "comnet_run.json: Input should be an object with named fields"),
+        ('{"cases": {"A": 3}}', "comnet_run.json: cases.A: Input should be an object with named fields"),
     ):
         (tmp_path / "out" / "comnet_run.json").write_text(content)
         code, _, err = comnet(*words)

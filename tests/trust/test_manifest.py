@@ -101,7 +101,7 @@ GOOD = {"sha256": "0" * 64, "bytes": 1}
     [
         ("[", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
-        ("[]", "valid dictionary"),
+        ("[]", "object with named fields"),
         ("{}", "checkpoint: Field required"),
         ({"files": {}}, "files: Dictionary should have at least 1 item"),
         ({"format": 2}, "format: Input should be less than or equal to 1"),

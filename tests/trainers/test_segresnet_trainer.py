@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
@@ -163,9 +164,11 @@ def test_weights_of_another_network_are_refused_in_one_line(blobs: Path, tmp_pat
 def test_a_patch_that_does_not_halve_three_times_is_refused(blobs: Path, tmp_path: Path) -> None:
     plans = plans_of(blobs)
     plans["configurations"]["3d_fullres"]["patch_size"] = [32, 36, 32]
-    trainer = make(blobs, tmp_path, plans=plans)
+    with pytest.raises(SystemExit, match=r"patch_size \[32, 36, 32\] .* must be a multiple of 16"):
+        make(blobs, tmp_path, plans=plans)
+    manager = PlansManager(plans)  # prediction builds the network without a trainer
     with pytest.raises(SystemExit, match=r"patch \[32, 36, 32\]: SegResNet needs sides that divide by 8"):
-        trainer.initialize()
+        nnUNetTrainerSegResNet.build_network_architecture(manager, manager.get_configuration("3d_fullres"), 4, 3)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_missing_folds_and_cases_are_named_and_only_left_out_when_told(world: Wo
     [
         ([{"train": ["A", "B"], "val": ["A"]}], "fold 0 trains on A and validates on it"),
         ([{"train": ["B"], "val": ["A"]}, {"train": ["B"], "val": ["A"]}], "holds A out in folds 0 and 1"),
-        ({"train": ["A"]}, "expected nnU-Net's list of folds"),
+        ({"train": ["A"]}, "is not nnU-Net's list of folds"),
     ],
 )
 def test_splits_that_hold_nothing_out_are_refused(world: World, splits: object, said: str) -> None:

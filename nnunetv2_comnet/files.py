@@ -2,14 +2,12 @@
 
 import contextlib
 import errno
-import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,26 +157,6 @@ def sha256(source: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
-
-
-def require_uncut(image: str | os.PathLike[str]) -> None:
-    """Reads a gzipped image to its end and checks its sum; `DataError` where it is cut or damaged. Others pass.
-
-    SimpleITK, nnU-Net's reader and writer, takes the missing end of an image for zeros, and says nothing.
-    """
-    try:
-        with open(image, "rb") as file:
-            if file.read(2) != b"\x1f\x8b":  # no gzip: the reader says what is wrong, if anything
-                return
-        with gzip.open(image) as stream:
-            while stream.read(1 << 20):
-                pass
-    except FileNotFoundError:
-        return
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(
-            f"{image} cannot be read as an image: it is cut or damaged; copy or predict it again"
-        ) from error
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ import SimpleITK
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import cannot_write, require_uncut, written_whole
+from nnunetv2_comnet.files import cannot_write, written_whole
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.nifti import require_sound
 
@@ -84,10 +84,8 @@ def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
 def _require_written(written: Path, target: Path) -> None:
     """Raises `OutputError` for a file that SimpleITK cut without a word, as it does where the disk is full."""
     try:
-        require_uncut(written)
-        if written.suffix == ".nii":
-            nibabel.Nifti1Image.from_filename(written).get_fdata()
-    except (DataError, OSError) as error:
+        require_sound(written)
+    except DataError as error:
         raise cannot_write(target, "the writer left it unfinished, as on a full disk") from error
 
 

@@ -106,7 +106,19 @@ def finding(report: dict[str, Any]) -> str:
         f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
         f"image missing (mean of the four rows), {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
         f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['lacking'])}: "
-        f"{complete['mean'][WITH.name][region]:.4f} with all images, {worst['mean'][WITH.name][region]:.4f} then."
+        f"{complete['mean'][WITH.name][region]:.4f} with all images, {worst['mean'][WITH.name][region]:.4f} then. "
+        f"{_favoured(report['rows'])}"
+    )
+
+
+def _favoured(rows: Sequence[dict[str, Any]]) -> str:
+    """Which rows' intervals exclude 0, and on which side."""
+    found = [(_name(row["lacking"]), Difference(**row["difference"])) for row in rows]
+    better = [name for name, change in found if change.low > 0]
+    worse = [name for name, change in found if change.high < 0]
+    return (
+        f"The interval of the difference speaks for dropout where the patient lacks: {'; '.join(better) or '-'}; "
+        f"against it where the patient lacks: {'; '.join(worse) or '-'}."
     )
 
 

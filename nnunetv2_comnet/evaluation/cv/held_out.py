@@ -69,7 +69,7 @@ def read_splits(preprocessed: Path) -> list[Split]:
     path = preprocessed / SPLITS
     if not path.is_file():
         raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
-    splits: list[Split] = [*splits_of(path)]
+    splits = splits_of(path)
     held_out: dict[str, int] = {}
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))

@@ -8,17 +8,13 @@ every block touches memory only to read its input twice (depthwise convolution, 
 depthwise result and its own output. The machine's two rates are measured here: a large matrix product and a large copy.
 """
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import harness
+from parts.work import COPY_FLOATS, FLOAT_BYTES, MATRIX, REPEATS, copy_rate, counted, matrix_rate, seconds_of
 
 REAL_PATCH = (112, 160, 128)
-FLOAT_BYTES = 4
-MATRIX, COPY_FLOATS, REPEATS = 2048, 2**26, 7
-VIEWS = ("view", "expand", "slice", "permute", "transpose", "alias", "select", "detach", "squeeze", "aten.t.", "split")
 # Operations by what they are for; the rest is summed up as "other".
 CLASSES = {
     "pointwise (matrix products)": ("addmm", "addmm_", "mm", "bmm", "baddbmm", "_linear_pointwise", "linear"),
@@ -45,7 +41,7 @@ def main() -> None:
 
     tune_for_cpu()
     patch = tuple(chosen.patch)
-    flops, rate = _matrix_rate(), _copy_rate()
+    flops, rate = matrix_rate(), copy_rate()
     tables = [_work_table(REAL_PATCH, flops, rate), _fraction_table(patch, flops, rate)]
     tables.append(_activations_table(REAL_PATCH))
     tables += _profiles(patch, chosen.mednext_source)
@@ -57,126 +53,15 @@ def main() -> None:
     harness.report("floors", tables, notes, chosen.save)
 
 
-def _matrix_rate() -> float:
-    import torch
-
-    a = torch.randn(MATRIX, MATRIX)
-    return 2 * MATRIX**3 / _seconds(lambda: a @ a)
-
-
-def _copy_rate() -> float:
-    import torch
-
-    source = torch.randn(COPY_FLOATS)
-    target = torch.empty_like(source)
-    return 2 * FLOAT_BYTES * COPY_FLOATS / _seconds(lambda: target.copy_(source))
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
 def _work_table(patch: Sequence[int], flops: float, rate: float) -> harness.Table:
     size = " x ".join(map(str, patch))
     table = harness.Table(
         f"Work at patch {size}, batch 1, float32",
         ["task", "TFLOP", "GB of the plain formula", "least GB", "arithmetic floor, s", "memory floor, s"],
     )
-    for name, work, bytes_moved, least in _tasks(patch):
-        table.add(
-            name, work / 1e12, bytes_moved / 1e9, least and least / 1e9, work / flops, (least or bytes_moved) / rate
-        )
+    for name, work, moved, least in counted(patch):
+        table.add(name, work / 1e12, moved / 1e9, least and least / 1e9, work / flops, (least or moved) / rate)
     return table
-
-
-def _tasks(patch: Sequence[int]) -> list[tuple[str, float, float, float | None]]:
-    """Name, operations, bytes of the plain formula, least bytes."""
-    import torch
-
-    from nnunetv2_comnet.networks import mednext
-    from nnunetv2_comnet.refinement import Refiner, RefinerConfig
-
-    with torch.device("meta"):
-        network, x = mednext("B"), torch.empty(1, 4, *patch)
-        refiner, config = Refiner(RefinerConfig()), RefinerConfig()
-        tile, logits = torch.empty(1, 4, *config.patch_size), torch.empty(1, 3, *config.patch_size)
-        latent = torch.empty(1, config.latent_channels, *(s // config.downsampling for s in config.patch_size))
-        when = torch.empty(1)
-
-    def inference() -> None:
-        network.deep_supervision = False
-        with torch.no_grad():
-            network(x)
-
-    def training() -> None:
-        network.deep_supervision = True
-        sum(y.sum() for y in network(x)).backward()
-
-    least = _least_bytes(patch)
-    rows: list[tuple[str, float, float, float | None]] = [("MedNeXt-B, inference", *_count(inference), least)]
-    rows.append(  # the backward pass has two products for each of the forward pass
-        ("MedNeXt-B, training step", 3 * rows[0][1], _count(training)[1], 3 * least)
-    )
-    with torch.no_grad():
-        condition = refiner.encode_condition(tile, logits)
-        parts = [
-            ("refiner, condition, once a tile of 96^3", lambda: refiner.encode_condition(tile, logits)),
-            ("refiner, one reverse step", lambda: refiner.denoiser(latent, when, condition)),
-            ("refiner, decoder", lambda: refiner.decoder(latent)),
-        ]
-        rows += [(name, *_count(part), None) for name, part in parts]
-    return rows
-
-
-def _count(task: Callable[[], object]) -> tuple[float, float]:
-    """Floating-point operations, and bytes that its operations read and write; views cost nothing."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-    from torch.utils.flop_counter import FlopCounterMode
-
-    class Traffic(TorchDispatchMode):
-        total = 0.0
-
-        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-            result = function(*arguments, **(options or {}))
-            if not any(view in str(function) for view in VIEWS):
-                leaves = tree_leaves((arguments, options, result))
-                self.total += sum(x.numel() * x.element_size() for x in leaves if isinstance(x, torch.Tensor))
-            return result
-
-    counter = FlopCounterMode(display=False)
-    with counter, Traffic() as traffic:
-        task()
-    return float(counter.get_total_flops()), traffic.total
-
-
-def _least_bytes(patch: Sequence[int]) -> float:
-    """Per block: its input read for the depthwise convolution and the residual, both results written and read once."""
-    import torch
-
-    from nnunetv2_comnet.networks import mednext
-    from nnunetv2_comnet.networks.blocks import MedNeXtBlock
-
-    total = 0
-
-    def add(block: Any, inputs: Any, output: Any) -> None:
-        nonlocal total
-        depthwise = inputs[0].numel() * output[0, 0].numel() // inputs[0][0, 0].numel()
-        total += (2 * inputs[0].numel() + 2 * depthwise + 2 * output.numel()) * FLOAT_BYTES
-
-    with torch.device("meta"), torch.no_grad():
-        network = mednext("B", deep_supervision=False)
-        for module in network.modules():
-            if isinstance(module, MedNeXtBlock):
-                module.register_forward_hook(add)
-        network(torch.empty(1, 4, *patch))
-    return float(total)
 
 
 def _activations_table(patch: Sequence[int]) -> harness.Table:
@@ -213,10 +98,9 @@ def _fraction_table(patch: Sequence[int], flops: float, rate: float) -> harness.
     size = " x ".join(map(str, patch))
     table = harness.Table(f"Measured at patch {size}", ["task", "seconds", "floor, s", "floor over measured"])
     run = _run_ours(patch)
-    for (name, work, _, least), task in zip(_tasks(patch)[:2], run, strict=True):
-        floor = max(work / flops, (least or 0) / rate)
-        seconds = _seconds(task)
-        table.add(name, seconds, floor, floor / seconds)
+    for work, task in zip(counted(patch)[:2], run, strict=True):
+        floor, seconds = work.floor_seconds(flops, rate), seconds_of(task)
+        table.add(work.name, seconds, floor, floor / seconds)
     return table
 
 

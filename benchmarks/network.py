@@ -3,8 +3,10 @@
     python benchmarks/network.py [--patch 64 80 64] [--pairs 5] [--mednext-source DIR] [--save]
 
 Each network lives in a process of its own, all in the default environment: the peers as their users run them, ours with
-what our trainer and predictor set (`tune_for_cpu`). A second table gives the peers the same settings, and binds every
-network's threads to cores. In a round every network runs a few times in a row, as tiles and training steps do, and the
+what our trainer and predictor set (`tune_for_cpu`). A second table gives the peers the same settings, binds every
+network's threads to cores, and adds what checkpointing costs. The floor is the larger of the counted arithmetic over
+this machine's rate in a matrix product and the least traffic over its rate in a copy; the fraction is floor over ours.
+In a round every network runs a few times in a row, as tiles and training steps do, and the
 last run counts: after a pause a system may keep a process's threads on one core for a while. A training step is
 forward, five heads' binary cross-entropy, backward and AdamW. The weights are random. Peak memory is a fresh process's,
 above what it held before the network was built.
@@ -23,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 import harness
+from parts.work import copy_rate, counted, matrix_rate
 
 OURS, OURS_SMALL, OFFICIAL, OFFICIAL_SMALL, MONAI = (
     "ours", "ours, checkpointing expansion", "official", "official, checkpointing blocks", "MONAI",
@@ -50,10 +53,12 @@ def main() -> None:
     if not peers:
         print("nothing to compare with: name the official code with --mednext-source, or install monai")
         return
+    floors = _floors(patch, chosen.threads)
     children = _Children(patch, chosen.mednext_source, chosen.threads)
+    bound = "With ours' memory settings and bound threads for all"
     tables = [
-        _times("As a user runs it", children, peers, False, chosen.pairs),
-        _times("With ours' memory settings and bound threads for all", children, peers, True, chosen.pairs),
+        _times("As a user runs it", children, peers, False, chosen.pairs, floors),
+        _times(bound, children, [*peers, OURS_SMALL], True, chosen.pairs, floors),
         _memory(children, [*peers, *([OFFICIAL_SMALL] if OFFICIAL in peers else [])]),
     ]
     size = " x ".join(map(str, patch))
@@ -97,9 +102,22 @@ class _Children:
         return _Child([sys.executable, __file__, *self._common, *child], variables)
 
 
-def _times(title: str, children: _Children, peers: Sequence[str], tuned: bool, pairs: int) -> harness.Table:
-    """Rounds in which every network runs once, in turns."""
-    columns = ["task", "network", "seconds", "ours' seconds", "ratio", "minor faults", "ours' minor faults"]
+def _floors(patch: Sequence[int], threads: int | None) -> dict[str, float]:
+    """Seconds that each task must take on this machine."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    rates = matrix_rate(), copy_rate()
+    return {task: work.floor_seconds(*rates) for task, work in zip(("infer", "train"), counted(patch)[:2], strict=True)}
+
+
+def _times(
+    title: str, children: _Children, peers: Sequence[str], tuned: bool, pairs: int, floors: Mapping[str, float]
+) -> harness.Table:
+    """Rounds in which every network runs a few times in a row, in turns."""
+    columns = ["task", "network", "seconds", "ours' seconds", "ratio", "floor, s", "fraction", "minor faults",
+               "ours' minor faults"]  # fmt: skip
     table = harness.Table(title, columns)
     variables = BOUND if tuned else {}
     networks = {name: children.start(name, tuned or name == OURS, variables) for name in (OURS, *peers)}
@@ -111,7 +129,8 @@ def _times(title: str, children: _Children, peers: Sequence[str], tuned: bool, p
         for peer in peers:
             seconds, faults = (statistics.median(r[peer][what] for r in rounds) for what in ("seconds", "faults"))
             ratio = statistics.median(r[OURS]["seconds"] / r[peer]["seconds"] for r in rounds)
-            table.add(task, peer, seconds, ours, ratio, int(faults), int(our_faults))
+            floor = floors[task]
+            table.add(task, peer, seconds, ours, ratio, floor, floor / ours, int(faults), int(our_faults))
     for network in networks.values():
         network.end()
     return table

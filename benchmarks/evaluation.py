@@ -8,7 +8,6 @@ over the image, which makes every volume large and every lesion rule work. The p
 whose numbers ours are: it transforms the whole volume where ours looks for neighbours.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import Table, cores, interleaved, parser, report
+from harness import Table, command_peak_gib, cores, interleaved, parser, report
 
 COMNET = Path(sys.executable).parent / "comnet"
 PROTOCOLS = ("legacy", "brats2023", "brats2024", "brats2026")
@@ -87,13 +86,14 @@ def write_cases(root: Path, masks: list[tuple[Any, Any]], count: int) -> None:
 def whole_command(root: Path, count: int, protocol: str, pairs: int) -> Table:
     """Wall seconds of the command, one process against as many as there are cores; and the largest process' memory."""
 
-    def command(jobs: int) -> Callable[[], None]:
-        words = ["evaluate", "-ref", root / "reference", "-pred", root / "prediction", "--protocol", protocol]
-        words += ["-o", root / "scores", "--jobs", jobs]
-        return lambda: subprocess.run([str(COMNET), *map(str, words)], check=True, capture_output=True) and None
+    def words(jobs: int) -> list[str]:
+        folders = ["-ref", root / "reference", "-pred", root / "prediction", "-o", root / "scores"]
+        return [str(COMNET), "evaluate", *map(str, folders), "--protocol", protocol, "--jobs", str(jobs)]
 
-    command(1)()
-    peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    def command(jobs: int) -> Callable[[], object]:
+        return lambda: subprocess.run(words(jobs), check=True, capture_output=True)
+
+    peak_gib = command_peak_gib(words(1))
     columns = ["--jobs", "s", "s a case", "peak memory of a process, GiB", "times faster than --jobs 1", "of"]
     table = Table("`comnet evaluate`, whole command", columns)
     more = max(2, cores())

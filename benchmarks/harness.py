@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -140,6 +141,34 @@ def machine() -> dict[str, str]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_gib() -> float:
+    """The largest resident memory of this process so far.
+
+    Not getrusage's: on Linux a new process begins with the peak of the one that started it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
+    except (OSError, ValueError, IndexError):  # not Linux
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def command_peak_gib(words: Sequence[str]) -> float:
+    """Runs a command; the largest resident memory of one of its processes.
+
+    A small process starts it, for the reason that `peak_gib` gives.
+    """
+    starter = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    answer = subprocess.run([sys.executable, "-c", starter, *words], check=True, capture_output=True, text=True)
+    return int(answer.stdout) / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def official_mednext(source: Path | None) -> Any:

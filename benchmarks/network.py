@@ -6,10 +6,10 @@ Each network lives in a process of its own, all in the default environment: the 
 what our trainer and predictor set (`tune_for_cpu`). A second table gives the peers the same settings, binds every
 network's threads to cores, and adds what checkpointing costs. The floor is the larger of the counted arithmetic over
 this machine's rate in a matrix product and the least traffic over its rate in a copy; the fraction is floor over ours.
-In a round every network runs a few times in a row, as tiles and training steps do, and the
-last run counts: after a pause a system may keep a process's threads on one core for a while. A training step is
-forward, five heads' binary cross-entropy, backward and AdamW. The weights are random. Peak memory is a fresh process's,
-above what it held before the network was built.
+In a round every network runs a few times in a row, as tiles and training steps do; the first run does not count, the
+median of the others does: after a pause a system may keep a process's threads on one core for a while. The order
+changes from round to round. A training step is forward, five heads' binary cross-entropy, backward and AdamW. The
+weights are random. Peak memory is a fresh process's, above what it held before the network was built.
 """
 
 import json
@@ -32,7 +32,7 @@ OURS, OURS_SMALL, OFFICIAL, OFFICIAL_SMALL, MONAI = (
 )  # fmt: skip
 CHANNELS, REGIONS, LEVELS = 4, 3, 5
 LR = 1e-3
-IN_A_ROW = {"infer": 5, "train": 2}
+IN_A_ROW = {"infer": 4, "train": 2}
 BOUND = {"OMP_PROC_BIND": "true"}  # read when a process starts; the threads of data loading would inherit it
 
 
@@ -124,7 +124,7 @@ def _times(
     for task in ("infer", "train"):
         for network in networks.values():
             network.ask(task)  # the first run allocates and builds oneDNN's kernels
-        rounds = [{name: _last_of_a_row(network, task) for name, network in networks.items()} for _ in range(pairs)]
+        rounds = [_round(networks, task, number) for number in range(pairs)]
         ours, our_faults = (statistics.median(r[OURS][what] for r in rounds) for what in ("seconds", "faults"))
         for peer in peers:
             seconds, faults = (statistics.median(r[peer][what] for r in rounds) for what in ("seconds", "faults"))
@@ -136,8 +136,15 @@ def _times(
     return table
 
 
-def _last_of_a_row(network: _Child, task: str) -> dict[str, float]:
-    return [network.ask(task) for _ in range(IN_A_ROW[task])][-1]
+def _round(networks: Mapping[str, _Child], task: str, number: int) -> dict[str, dict[str, float]]:
+    """Every network's seconds and faults, in an order that begins with another network from round to round."""
+    names = list(networks)
+    begin = number % len(names)
+    found = {}
+    for name in names[begin:] + names[:begin]:
+        row = [networks[name].ask(task) for _ in range(IN_A_ROW[task])][1:]
+        found[name] = {what: statistics.median(run[what] for run in row) for what in ("seconds", "faults")}
+    return found
 
 
 def _memory(children: _Children, peers: Sequence[str]) -> harness.Table:
@@ -166,7 +173,7 @@ def _child(name: str, tuned: bool, patch: tuple[int, ...], source: Path | None, 
         from nnunetv2_comnet.trainers.processor import tune_for_cpu
 
         tune_for_cpu()
-    before = _peak_gib()
+    before = harness.peak_gib()
     torch.manual_seed(0)
     network = _network(name, source)
     x = torch.randn(1, CHANNELS, *patch)
@@ -178,7 +185,7 @@ def _child(name: str, tuned: bool, patch: tuple[int, ...], source: Path | None, 
         tasks[line.strip()]()
         seconds = time.perf_counter() - start
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-        print(json.dumps({"seconds": seconds, "faults": faults, "peak_gib": _peak_gib() - before}), flush=True)
+        print(json.dumps({"seconds": seconds, "faults": faults, "peak_gib": harness.peak_gib() - before}), flush=True)
 
 
 def _network(name: str, source: Path | None) -> Any:
@@ -214,10 +221,6 @@ def _train(network: Any, optimiser: Any, x: Any, targets: Sequence[Any]) -> None
     losses = [binary_cross_entropy_with_logits(y, t) for y, t in zip(network(x), targets, strict=True)]
     sum(loss / 2**level for level, loss in enumerate(losses)).backward()
     optimiser.step()
-
-
-def _peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _has_monai() -> bool:

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import io
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import Pairs, Table, official_b, official_mednext, parser, report
+from harness import Pairs, Table, official_b, official_mednext, parser, peak_gib, report
 from parts.prediction_case import CHANNELS, NAME, RESENC_PLANS, made_coarse_map, prepare, set_variables
 
 STEPS = (25, 8, 4, 1)
@@ -135,7 +134,7 @@ def child(task: dict[str, Any]) -> None:
     work = {OURS: predict_ours, "refiner": refine}.get(task["kind"], predict_stock)
     with contextlib.redirect_stdout(io.StringIO()):
         found = work(task)
-        found["peak"] = peak_gib(task["device"])
+        found["peak"] = peak_on(task["device"])
     print(json.dumps(found))
 
 
@@ -255,13 +254,13 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_gib(device: str) -> float:
+def peak_on(device: str) -> float:
     """The process's largest resident memory, or on a GPU what torch had taken there at most."""
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_gib()
 
 
 if __name__ == "__main__":

@@ -127,3 +127,17 @@ def test_make_bench_runs_every_script_and_passes_the_peer_on(tmp_path: Path) -> 
     assert answer.returncode != 0  # one script failed, and the others were run
     expected = [f"unset benchmarks/{script.name} --save --mednext-source /some where" for script in SCRIPTS]
     assert sorted(log.read_text().splitlines()) == sorted(expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes inherit their starter's peak on Linux")
+def test_peak_memory_is_the_process_own() -> None:
+    """A starter that holds 600 MB is not in the peak of a command that holds 200 MB."""
+    code = (
+        "import sys; from benchmarks.harness import command_peak_gib, peak_gib\n"
+        "held = bytearray(600 << 20)\n"
+        "print(command_peak_gib([sys.executable, '-c', 'bytearray(200 << 20)']), peak_gib())\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    command, starter = (gib * 1024 for gib in map(float, answer.stdout.split()))
+    assert 200 < command < 300
+    assert 600 < starter < 700

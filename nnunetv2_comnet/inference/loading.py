@@ -52,7 +52,8 @@ def speed_up(network: nn.Module, device: torch.device, options: Options) -> None
     """Switches the wanted kernels on. Raises `ConfigurationError` where `options` need another device or network."""
     for name, wanted in (("cuda_graphs", options.cuda_graphs), ("triton_kernels", options.triton_kernels)):
         if wanted and device.type != "cuda":
-            raise ConfigurationError(f"{name} is for a CUDA GPU, but this prediction runs on {device.type}: leave it out")
+            where = f"this prediction runs on {device.type}"
+            raise ConfigurationError(f"{name} is for a CUDA GPU, but {where}: leave it out")
     if not options.triton_kernels:
         return
     if not triton.available(device):

@@ -235,9 +235,11 @@ def _check_mask(volumes: Mapping[str, Volume], mask: ChosenMask, settings: CaseS
     if not mask.labels.any():
         return findings
     channels = {channel: volume.data for channel, volume in volumes.items()}
-    brain = np.zeros(mask.labels.shape, bool, order="F")
-    for data in channels.values():
-        brain |= data != 0
+    first, *others = channels.values()
+    brain = first != 0
+    scratch = np.empty_like(brain)
+    for data in others:
+        brain |= np.not_equal(data, 0, out=scratch)
     findings += checks.tumour_outside_brain(mask.labels, brain, name)
     return findings + checks.weak_contrast(channels, mask.labels, brain)
 

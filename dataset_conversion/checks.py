@@ -115,7 +115,8 @@ def tumour_outside_brain(mask: Array, brain: Array, name: str) -> list[Finding]:
 
 def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> list[Finding]:
     """T1c should be brighter than T1n where the mask says "enhancing"; else channels or labels may be swapped."""
-    enhancing = np.flatnonzero(_flat((mask == ET) & brain))
+    enhancing = np.flatnonzero(_flat(mask) == ET)
+    enhancing = enhancing[_flat(brain)[enhancing]]
     if len(enhancing) < FEW_VOXELS:
         return []
     inside = np.flatnonzero(_flat(brain))

@@ -119,6 +119,9 @@ class Settings(BaseModel):
     checkpointing: Literal["none", "expansion", "block"] = Field(
         "none", description="What is recomputed in the backward pass instead of kept."
     )
+    gpu_kernels: Literal["torch", "triton"] = Field(
+        "torch", description="MedNeXt's kernels on a GPU: PyTorch's, or ours, which nobody has timed yet."
+    )
 
     patch_size: Axes = Field((112, 160, 128), description="Patch (S-I, A-P, L-R), voxels, before it is fitted.")
     batch_size: int = Field(1, ge=1, description="Patches per GPU and forward pass.")
@@ -191,6 +194,7 @@ class Settings(BaseModel):
                 "base_channels": self.base_channels,
                 "grn": self.grn,
                 "checkpointing": self.checkpointing,
+                "gpu_kernels": self.gpu_kernels,
                 "n_stages": len(STRIDES),
                 "strides": [list(stride) for stride in STRIDES],
             },

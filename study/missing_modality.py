@@ -3,7 +3,6 @@
 Two models that differ in modality dropout alone; the same held-out patients, complete and with images taken away.
 """
 
-import argparse
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,26 +11,17 @@ from typing import Any
 
 from study.missing_settings import CHANNELS, FOLD, FULL, LACKING, MODELS, QUICK, WITH, WITHOUT, Model
 from study.patients import command, held_out_cases, held_out_folder, images_of, prepare
-from study.progress import Progress, set_environment
+from study.progress import Progress, begin, copy_to_docs
 from study.settings import CONFIGURATION, PLANS, STAGE_1, TRAIN_ID, TRAIN_NAME
 
-DOCS = Path(__file__).parents[1] / "docs"
 NAME = "missing_modality_study"
 
 
 def main() -> None:
     """Parses the command line and runs every stage."""
-    parser = argparse.ArgumentParser(prog="python -m study.missing_modality", description=__doc__)
-    parser.add_argument("folder", type=Path, help="for everything that is made, about 500 MB")
-    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
-    parser.add_argument("--docs", action="store_true", help="copy the page to docs/")
-    options = parser.parse_args()
-    if options.quick and options.docs:
-        parser.error("--quick measures nothing that belongs into docs/")
-    out = options.folder.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    set_environment(out)
-    progress = Progress(out, QUICK if options.quick else FULL)
+    space = "for everything that is made, about 500 MB"
+    progress, to_docs = begin("study.missing_modality", __doc__, space, FULL, QUICK)
+    out = progress.folder
     prepare(progress)
     with ThreadPoolExecutor(max_workers=progress.study.workers) as pool, progress.stage("train both models"):
         list(pool.map(lambda model: train(progress, model), MODELS))
@@ -39,8 +29,8 @@ def main() -> None:
         predict_without(out)
         predict_zeroed(out)
     write_page(progress)
-    if options.docs:
-        shutil.copyfile(out / f"{NAME}.md", DOCS / f"{NAME}.md")
+    if to_docs:
+        copy_to_docs(out, f"{NAME}.md")
     progress.say(f"done: {out / NAME}.md, .json; {progress.total_seconds / 60:.1f} minutes over all runs")
 
 

@@ -1,9 +1,11 @@
-"""The study's folder: nnU-Net's variables, what was begun there, which stage takes how long."""
+"""A study's command line and folder: nnU-Net's variables, what was begun there, which stage takes how long."""
 
+import argparse
 import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from nnunetv2_comnet.files import read_json, write_json
 from study.settings import Study
 
 SETTINGS, SECONDS = "settings.json", "seconds.json"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 class Progress:
@@ -68,6 +71,30 @@ class Progress:
         if path.is_file() and read_json(path) != own:
             raise SystemExit(f"{self.folder} was begun with other settings (see {path}): remove it, or name another")
         write_json(path, own)
+
+
+def begin(module: str, description: str | None, folder_help: str, full: Study, quick: Study) -> tuple[Progress, bool]:
+    """Reads a study's command line, FOLDER [--docs] [--quick], and opens the folder; and whether --docs was given.
+
+    Before nnU-Net is imported: its variables are set here.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("folder", type=Path, help=folder_help)
+    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
+    parser.add_argument("--docs", action="store_true", help="copy what docs/ shows to it")
+    options = parser.parse_args()
+    if options.quick and options.docs:
+        parser.error("--quick measures nothing that belongs into docs/")
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    set_environment(folder)
+    return Progress(folder, quick if options.quick else full), options.docs
+
+
+def copy_to_docs(folder: Path, *names: str) -> None:
+    """Copies what a study has made to docs/."""
+    for name in names:
+        shutil.copyfile(folder / name, DOCS / name)
 
 
 def set_environment(folder: Path) -> None:

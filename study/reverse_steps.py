@@ -4,9 +4,7 @@ In the refinement study's folder or one of its own: the first fold's refiner cor
 held-out patients, at full strength. What is missing of stage 1 and of that refiner is trained first.
 """
 
-import argparse
 import functools
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
-from study.progress import Progress, set_environment
-from study.run import DOCS, train_folds, workers
+from study.progress import Progress, begin, copy_to_docs
+from study.run import train_folds, workers
 from study.settings import AVERAGE, DEFAULT, FIRST, FULL, QUICK, STAGE_1, RefinedRow
 from study.statistic import COLUMNS, Difference, difference, table
 
@@ -26,22 +24,13 @@ COARSE, SECONDS = "coarse", "seconds"
 
 def main() -> None:
     """Parses the command line, trains what is missing, refines, writes the page."""
-    parser = argparse.ArgumentParser(prog="python -m study.reverse_steps", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the refinement study's, or a new one")
-    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
-    parser.add_argument("--docs", action="store_true", help="copy the page to docs/")
-    options = parser.parse_args()
-    if options.quick and options.docs:
-        parser.error("--quick measures nothing that belongs into docs/")
-    out = options.folder.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    set_environment(out)
-    progress = Progress(out, QUICK if options.quick else FULL)
-    page = run(progress)
-    write_text(out / f"{NAME}.md", page)
-    if options.docs:
-        shutil.copyfile(out / f"{NAME}.md", DOCS / f"{NAME}.md")
-    progress.say(f"done: {out / NAME}.md")
+    where = "the refinement study's folder, or a new one"
+    progress, to_docs = begin("study.reverse_steps", __doc__, where, FULL, QUICK)
+    page = progress.folder / f"{NAME}.md"
+    write_text(page, run(progress))
+    if to_docs:
+        copy_to_docs(progress.folder, page.name)
+    progress.say(f"done: {page}")
 
 
 def run(progress: Progress) -> str:

@@ -1,41 +1,28 @@
 """The study from beginning to end: `python -m study.run FOLDER [--docs] [--quick]`; what is whole is not redone."""
 
-import argparse
 import functools
 import multiprocessing
-import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from study.progress import Progress, set_environment
+from study.progress import Progress, begin, copy_to_docs
 from study.settings import DEFAULT, FULL, QUICK, STAGE_1, STAGE_2, Study, folds_of
 
-DOCS = Path(__file__).parents[1] / "docs"
 NAME = "refinement_study"
 
 
 def main() -> None:
     """Parses the command line and runs every stage."""
-    parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    parser.add_argument("folder", type=Path, help="for everything that is made, about 1 GB")
-    parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
-    parser.add_argument("--docs", action="store_true", help="copy table and figure to docs/")
-    options = parser.parse_args()
-    if options.quick and options.docs:
-        parser.error("--quick measures nothing that belongs into docs/")
-    out = options.folder.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    progress, to_docs = begin("study.run", __doc__, "for everything that is made, about 1 GB", FULL, QUICK)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; the same command goes on"))  # what it took is counted
-    set_environment(out)
-    progress = Progress(out, QUICK if options.quick else FULL)
     run(progress)
-    if options.docs:
-        for ending in (".md", ".png"):
-            shutil.copyfile(out / f"{NAME}{ending}", DOCS / f"{NAME}{ending}")
-    progress.say(f"done: {out / NAME}.md, .json, .png; {progress.total_seconds / 60:.1f} minutes over all runs")
+    if to_docs:
+        copy_to_docs(progress.folder, f"{NAME}.md", f"{NAME}.png")
+    minutes = progress.total_seconds / 60
+    progress.say(f"done: {progress.folder / NAME}.md, .json, .png; {minutes:.1f} minutes over all runs")
 
 
 def run(progress: Progress) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_comnet.inference.cuda_graphs import GraphedNetwork
 from nnunetv2_comnet.inference.fold_weights import FoldWeights, read_ahead
 from nnunetv2_comnet.inference.mirroring import MirroredNetwork
 from nnunetv2_comnet.inference.model_folder import Fold
@@ -45,7 +46,8 @@ class FoldMaps:
         self.options, self.steps = options, steps
         self.device = next(network.parameters()).device
         refined = as_refined(network)
-        self.mirrored = MirroredNetwork(network if refined is None else refined.coarse, mirror_axes)
+        coarse = network if refined is None else refined.coarse
+        self.mirrored = MirroredNetwork(GraphedNetwork(coarse).eval() if options.cuda_graphs else coarse, mirror_axes)
         self.keep_on_device = keep_on_device
         self._window = functools.partial(
             SlidingWindow, patch_size=patch_size, tile_step=options.tile_step_size, skip_background=skip_background

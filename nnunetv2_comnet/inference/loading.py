@@ -16,6 +16,8 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.inference.images import require_known_reader
 from nnunetv2_comnet.inference.model_folder import ModelFolder
+from nnunetv2_comnet.inference.options import Options
+from nnunetv2_comnet.networks import triton
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NETWORKS = ("torch.nn", "dynamic_network_architectures", "nnunetv2_comnet.networks")
@@ -44,6 +46,19 @@ def choose_device(name: str) -> torch.device:
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise ConfigurationError(f"device '{name}' was asked for, but torch finds none here: use cpu")
     return torch.device(name)
+
+
+def speed_up(network: nn.Module, device: torch.device, options: Options) -> None:
+    """Switches the wanted kernels on. Raises `ConfigurationError` where `options` need another device or network."""
+    for name, wanted in (("cuda_graphs", options.cuda_graphs), ("triton_kernels", options.triton_kernels)):
+        if wanted and device.type != "cuda":
+            where = f"this prediction runs on {device.type}"
+            raise ConfigurationError(f"{name} is for a CUDA GPU, but {where}: leave it out")
+    if not options.triton_kernels:
+        return
+    if not triton.available(device):
+        raise ConfigurationError("triton_kernels need triton 3.3 or newer and a GPU since Ampere: leave them out")
+    triton.use_triton_kernels(network)
 
 
 @contextlib.contextmanager

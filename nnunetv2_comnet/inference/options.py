@@ -24,6 +24,8 @@ class Options:
     samples, eta, seed: the refiner's sampling, steps None as many as the model was planned with; fold f draws from
     seed + f.
     tile_step_size: step of the sliding window in tiles, (0, 1]. use_mirroring: average over mirrored images.
+    cuda_graphs, triton_kernels: on a CUDA GPU, the network as a recorded graph, and by our kernels; both equal what
+    they replace to rounding, and nobody has timed them yet.
     nested: a region's probability never exceeds that of a region around it.
     thresholds: per region, in (0, 1), 0.5 where not given; a voxel belongs to the region above it. strengths: per
     region, in [0, 1], over those of the calibration. Both by name or short name ("enhancing tumor" or "ET").
@@ -37,6 +39,8 @@ class Options:
     seed: int = 0
     tile_step_size: float = 0.5
     use_mirroring: bool = True
+    cuda_graphs: bool = False
+    triton_kernels: bool = False
     nested: bool = False
     thresholds: Mapping[str, float] = field(default_factory=dict)
     strengths: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +71,7 @@ class Options:
                 "'probabilities', or refine 'fold'"
             )
         stock = Options()
-        for name in ("steps", "samples", "eta", "seed"):
+        for name in ("steps", "samples", "eta", "seed", "cuda_graphs", "triton_kernels"):
             if getattr(self, name) != getattr(stock, name):
                 raise ConfigurationError(
                     f"average 'logits' runs the network as stock nnU-Net does, which cannot be told {name} "

@@ -30,6 +30,7 @@ from nnunetv2_comnet.inference.loading import (
     require_known_networks,
     require_usable,
     require_weights_fit,
+    speed_up,
 )
 from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
@@ -102,6 +103,7 @@ class CoMNeTPredictor(nnUNetPredictor):
         if refined is not None and self.options.refine == "none":
             self._keep_coarse(refined)
         self.network.to(self.device).eval()
+        speed_up(bare(self.network), self.device, self.options)
         if self.options.average == "probabilities":  # averaged logits are stock nnU-Net's, which leaves it as it is
             self.network.requires_grad_(False)  # so that nothing is kept for a backward pass
         self.writer = self.plans_manager.image_reader_writer_class()

@@ -1,8 +1,10 @@
 """MedNeXt: a U-Net of ConvNeXt blocks in 3D (Roy et al., MICCAI 2023), with GRN as in CoMNeT (arXiv 2606.15305)."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError
@@ -19,6 +21,9 @@ SIDE_DIVISOR = 16
 PLANS_STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
 CHECKPOINTING = ("none", "expansion", "block")
 GRN_DENOMINATORS = ("mean", "sum")
+GPU_KERNELS = ("torch", "triton")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -232,15 +237,18 @@ def mednext_from_plans(
     grn: bool = True,
     base_channels: int = 32,
     checkpointing: str = "none",
+    gpu_kernels: str = "torch",
     strides: Sequence[Sequence[int]] | None = None,
     n_stages: int | None = None,
 ) -> MedNeXt:
     """The network of an nnU-Net plans file, which names this function and gives its options as `arch_kwargs`.
 
     All five heads are built whatever `deep_supervision` says: nnU-Net predicts with a network built without deep
-    supervision and loads into it, strictly, what was trained with it. Raises ConfigurationError for strides or a
-    number of stages other than MedNeXt's.
+    supervision and loads into it, strictly, what was trained with it. gpu_kernels: "torch" or "triton"; a GPU that
+    cannot run the latter is told of in the log and gets the former. Raises ConfigurationError for strides or a number
+    of stages other than MedNeXt's.
     """
+    check_choice("gpu_kernels", gpu_kernels, GPU_KERNELS)
     if strides is not None and tuple(tuple(stride) for stride in strides) != PLANS_STRIDES:
         raise ConfigurationError(f"MedNeXt: the plans' strides must be {[*map(list, PLANS_STRIDES)]}, got {strides!r}")
     if n_stages is not None and n_stages != N_LEVELS:
@@ -256,4 +264,15 @@ def mednext_from_plans(
         checkpointing=checkpointing,
     )
     network.deep_supervision = deep_supervision
+    if gpu_kernels == "triton" and torch.cuda.is_available():
+        _with_triton_kernels(network)
     return network
+
+
+def _with_triton_kernels(network: MedNeXt) -> None:
+    from nnunetv2_comnet.networks import triton
+
+    if triton.available("cuda"):
+        triton.use_triton_kernels(network)
+    else:
+        log.warning("the plans want Triton's kernels, which this GPU or installation cannot run: PyTorch's are used")

@@ -10,7 +10,8 @@ from random_weights import randomise
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
-from nnunetv2_comnet.networks import MedNeXt, MedNeXtConfig, mednext, mednext_from_plans
+from nnunetv2_comnet.networks import MedNeXt, MedNeXtConfig, mednext, mednext_from_plans, triton
+from nnunetv2_comnet.networks.blocks import MedNeXtBlock
 
 PLANS_STRIDES = [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
 
@@ -189,6 +190,28 @@ def test_plans_for_another_shape_are_refused() -> None:
         mednext_from_plans(4, 3, strides=[[1, 1, 1], [1, 2, 2]])
     with pytest.raises(ConfigurationError, match="n_stages"):
         mednext_from_plans(4, 3, n_stages=6)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["GPU that can", "GPU that cannot"])
+def test_plans_switch_tritons_kernels_on_where_they_can_run(
+    runs: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flags(kernels: str) -> set[bool]:
+        network = mednext_from_plans(4, 3, size="S", base_channels=4, gpu_kernels=kernels)
+        return {module.use_triton for module in network.modules() if isinstance(module, MedNeXtBlock)}
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert flags("triton") == {False}
+    assert caplog.text == ""  # a CPU has its own forms, whatever the plans say
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(triton, "available", lambda device: runs)
+    monkeypatch.setattr(triton, "_has_triton", lambda: True)
+    assert flags("torch") == {False}
+    assert caplog.text == ""
+    assert flags("triton") == {runs}
+    assert ("PyTorch's are used" in caplog.text) is not runs
+    with pytest.raises(ConfigurationError, match="gpu_kernels must be one of torch, triton, got 'cuda'"):
+        flags("cuda")
 
 
 def _all_finite(network: MedNeXt, outputs: list[torch.Tensor]) -> bool:

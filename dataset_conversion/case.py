@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
+from nnunetv2_comnet.allocator import keep_freed_memory
 from nnunetv2_comnet.dataset_conversion import checks
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error, has_error
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, MaskSource
@@ -146,6 +147,7 @@ def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | Non
 
 def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
     """Converts or refuses one case. Only a failure to write (a full disk) raises: `OutputError`."""
+    keep_freed_memory()
     folder = settings.dataset_folder
     mark = fingerprint(files, settings)
     copied = earlier_result(files, replace(settings, link=False)) if settings.link else None

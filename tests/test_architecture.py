@@ -12,7 +12,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 
 # Left never imports right. A part may import its own level and what stands before it.
 LEVELS = [
-    {"errors", "files", "nifti", "raw_dataset", "regions", "splits", "doctor", "settings", "run_record"},
+    {"allocator", "errors", "files", "nifti", "raw_dataset", "regions", "splits", "doctor", "settings", "run_record"},
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"postprocessing"},
     {"refinement", "calibration", "trust"},
@@ -24,6 +24,7 @@ LEVELS = [
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput"}  # of os and subprocess
 TORCH_ONLY = {"networks", "losses", "refinement"}
 LIGHT = {
+    "allocator",
     "dataset_conversion",
     "evaluation",
     "phantom",

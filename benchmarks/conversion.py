@@ -73,7 +73,7 @@ def patients(source: Path, count: int, generated: int) -> Path:
 
 
 def share_of_gzip(source: Path, root: Path, count: int) -> Table:
-    """CPU seconds of one process: inside gzip, waiting for the disk to have it all, and outside both."""
+    """CPU seconds of one process: inside gzip, inside fsync (its waiting is none), and outside both."""
     spent = {"decompress": 0.0, "compress": 0.0, "fsync": 0.0}
     convert(source, root / "warm")
     with gzip_timed(spent):

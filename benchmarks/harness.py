@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "benchmarks"
 PAIRS = 5
+RSS_UNITS_IN_GIB = 2**30 if sys.platform == "darwin" else 2**20  # getrusage: bytes there, KiB elsewhere
 EXPANSION_B = [2, 3, 4, 4, 4, 4, 4, 3, 2]  # of MedNeXt-B, by stage
 _OFFICIAL = "nnunet_mednext.network_architecture.mednextv1"
 
@@ -154,7 +155,7 @@ def peak_gib() -> float:
     except (OSError, ValueError, IndexError):  # not Linux
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_UNITS_IN_GIB
 
 
 def command_peak_gib(words: Sequence[str]) -> float:
@@ -168,7 +169,7 @@ def command_peak_gib(words: Sequence[str]) -> float:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     answer = subprocess.run([sys.executable, "-c", starter, *words], check=True, capture_output=True, text=True)
-    return int(answer.stdout) / (2**30 if sys.platform == "darwin" else 2**20)
+    return int(answer.stdout) / RSS_UNITS_IN_GIB
 
 
 def official_mednext(source: Path | None) -> Any:

@@ -6,18 +6,14 @@ set -euo pipefail
 out=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 
-export nnUNet_raw=$out/raw nnUNet_preprocessed=$out/preprocessed nnUNet_results=$out/results
-export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1 OMP_WAIT_POLICY=PASSIVE
-eval "$(comnet env)"
+export log=$out/evidence.log
+. "$here/common.sh"
 refined=nnUNetTrainerCoMNeTCorrDiff
 models=(nnUNetTrainerSegResNet nnUNetTrainerCoMNeT "$refined")
 new=$nnUNet_raw/Dataset502_HeldOut
 model=$nnUNet_results/Dataset501_UTSWGlioma/${refined}__nnUNetCoMNeTPlans__3d_fullres
-step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$out/evidence.log" | tail -n "${lines:-6}"; }
 
-for fold in 0 1 2 3 4; do
-  step nnUNetv2_train 501 3d_fullres "$fold" -tr nnUNetTrainerSegResNet -p nnUNetCoMNeTPlans -device cpu --npz
-done
+train nnUNetTrainerSegResNet
 lines=40 step comnet cv-report -d 501 --models "${models[@]}" -o "$out/cv_report"
 
 # Rules that survive nested cross-validation; the stock command applies the same ones as comnet predict.

@@ -8,14 +8,10 @@ cases=15
 if [ "${1:-}" = --cases ]; then cases=$2; shift 2; fi
 here=$(cd "$(dirname "$0")" && pwd)
 
-export nnUNet_raw=$out/raw nnUNet_preprocessed=$out/preprocessed nnUNet_results=$out/results
-export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1   # no worker processes: the network uses every core
-export OMP_WAIT_POLICY=PASSIVE                  # threads that wait do not spin: other jobs on the machine cost less
-mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
-eval "$(comnet env)"
+export log=$out/demo.log
+. "$here/common.sh"
 model=(-d 501 -c 3d_fullres -tr nnUNetTrainerCoMNeTCorrDiff -p nnUNetCoMNeTPlans)
 folds=(0 1 2 3 4)
-step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$out/demo.log" | tail -n "${lines:-4}"; }
 
 lines=20 step comnet doctor
 step comnet phantom "$out/patients" --cases "$cases" --spacing 3.5 --jobs 2
@@ -24,9 +20,8 @@ lines=12 step comnet convert utsw "$out/patients" -d 501 --jobs 2 --preview
 step comnet convert utsw "$out/new patients" -d 502 --name HeldOut --jobs 2
 lines=12 step comnet plan -d 501 --preset demo --preprocess --jobs 2 "$@"
 
-train() { step nnUNetv2_train 501 3d_fullres "$2" -tr "$1" -p nnUNetCoMNeTPlans -device cpu --npz; }
-for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeT "$fold"; done           # stage 1
-for fold in "${folds[@]}"; do train nnUNetTrainerCoMNeTCorrDiff "$fold"; done   # stage 2 needs all of stage 1
+train nnUNetTrainerCoMNeT           # stage 1
+train nnUNetTrainerCoMNeTCorrDiff   # stage 2 needs all folds of stage 1
 lines=8 step comnet calibrate -d 501 -device cpu
 step nnUNetv2_find_best_configuration 501 -c 3d_fullres -tr nnUNetTrainerCoMNeTCorrDiff -p nnUNetCoMNeTPlans -f "${folds[@]}"
 

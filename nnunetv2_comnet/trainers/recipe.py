@@ -71,7 +71,10 @@ class RecipeTrainer(EpochLoop):
         self.seed = settings.seed + (fold if isinstance(fold, int) else 0)
         if self.device.type == "cpu":
             tuned = tune_for_cpu()
-            self.print_to_log_file(f"CPU: denormals flushed, allocator {'keeps' if tuned else 'does not keep'} memory")
+            self.print_to_log_file(
+                f"CPU: {torch.get_num_threads()} thread(s), denormals flushed, allocator "
+                f"{'keeps' if tuned else 'does not keep'} memory"
+            )
 
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
         """What is trained with, from the plans' settings; a later stage has epochs of its own."""

@@ -278,6 +278,6 @@ def _write(
         links=len(unchanged) if settings.link else 0,
         shape=grid.shape,
         spacing_mm=tuple(round(float(value), 6) for value in grid.spacing_mm),
-        voxels={str(label): int(np.count_nonzero(mask.labels == label)) for label in written},
+        voxels={str(label): mask.voxels.get(label, 0) for label in written},
         linkable={str(target.relative_to(folder)): str(source) for target, source in unchanged.items()},
     )

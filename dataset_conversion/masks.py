@@ -18,11 +18,13 @@ from nnunetv2_comnet.regions import LabelScheme
 
 @dataclass(frozen=True)
 class ChosenMask:
-    """A mask in written labels, uint8. `applied_map` names the user's label mappings that changed a voxel of it."""
+    """A mask in written labels, uint8, and how many `voxels` each label but 0 has. `applied_map` names the user's label
+    mappings that changed a voxel of it."""
 
     kind: str
     path: Path
     labels: npt.NDArray[np.uint8]
+    voxels: Mapping[int, int]
     applied_map: str
     usable_as_it_is: bool
 
@@ -115,10 +117,11 @@ def _mapped(
     values = scheme.canonical(labels)
     written = np.zeros(volume.data.shape, np.uint8, order="F")
     written.ravel(order="F")[where] = values
+    voxels = {label: int(count) for label, count in enumerate(np.bincount(values)) if label and count}
     present = set(np.unique(labels).tolist())
     applied = ",".join(f"{key}:{value}" for key, value in sorted(label_map.items()) if key in present)
     unchanged = volume.clean and volume.data.dtype == np.uint8 and bool(np.array_equal(values, labels))
-    return ChosenMask(kind, volume.path, written, applied, unchanged)
+    return ChosenMask(kind, volume.path, written, voxels, applied, unchanged)
 
 
 def _nonzero(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:

@@ -4,6 +4,7 @@ nibabel prefers the sform, SimpleITK under some codes the qform: a file in which
 it is refused instead of choosing one (NIfTI-1 standard, "method 2" and "method 3").
 """
 
+import functools
 import io
 import math
 import zlib
@@ -19,7 +20,7 @@ from nibabel import imageglobals
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
 from nnunetv2_comnet.files import written_whole
-from nnunetv2_comnet.nifti import unpacked
+from nnunetv2_comnet.nifti import unpacked, voxels_start
 
 GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
 GZIP_LEVEL = 1  # nibabel's own
@@ -84,18 +85,22 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
     return Volume(path, data, Grid(tuple(shape[:3]), affine), clean), findings
 
 
-def _read_image(path: Path) -> tuple[Any, bytes]:
-    """The image, and the bytes that it was read from."""
+def _read_image(path: Path) -> tuple[Any, memoryview]:
+    """The image as its header describes it, and the bytes of the whole file."""
     raw = unpacked(path)
+    return _parsed(raw[: voxels_start(raw)]), raw
+
+
+def _parsed(raw: memoryview) -> Any:
     kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     imageglobals.logger.disabled = True  # the defect is reported by us, with the file's name
     try:
-        return kind.from_bytes(raw), raw
+        return kind.from_bytes(bytes(raw))
     finally:
         imageglobals.logger.disabled = False
 
 
-def _values(image: Any, raw: bytes) -> tuple[npt.NDArray[Any], bool]:
+def _values(image: Any, raw: memoryview) -> tuple[npt.NDArray[Any], bool]:
     """The values, and whether the header scaled them. Scaled integers that stay whole are kept as integers."""
     proxy = image.dataobj
     if (proxy.slope, proxy.inter) == (1.0, 0.0):
@@ -103,7 +108,7 @@ def _values(image: Any, raw: bytes) -> tuple[npt.NDArray[Any], bool]:
         if data.dtype.kind == "f" and data.dtype.itemsize > 8:
             return data.astype(np.float64), True
         return data.astype(data.dtype.newbyteorder("="), copy=False), False
-    data = np.asarray(proxy)
+    data = np.asarray(_parsed(raw).dataobj)
     if np.isfinite(data).all() and (data == np.rint(data)).all():
         peak = np.abs(data).max(initial=0)
         for dtype in (np.int16, np.int32):
@@ -112,11 +117,11 @@ def _values(image: Any, raw: bytes) -> tuple[npt.NDArray[Any], bool]:
     return data.astype(np.float32), True
 
 
-def _in_place(proxy: Any, raw: bytes) -> npt.NDArray[Any]:
+def _in_place(proxy: Any, raw: memoryview) -> npt.NDArray[Any]:
     """Unscaled values where they lie among the file's bytes, read-only; nibabel's copy of them takes its time."""
     end = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if end > len(raw):
-        return np.asarray(proxy)  # raises, and says what is missing
+        return np.asarray(_parsed(raw).dataobj)  # raises, and says what is missing
     return np.ndarray(proxy.shape, proxy.dtype, raw, proxy.offset, order="F")
 
 
@@ -187,18 +192,26 @@ def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.fl
 
     The bytes inside the gzip are nibabel's own; its writer hands them over row by row, here they go in one piece.
     """
-    image = nib.Nifti1Image(data, affine, dtype=data.dtype)
+    header = _header(data.shape, data.dtype, np.asarray(affine, np.float64).tobytes())
+    gzipped = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    with written_whole(target) as temporary, open(temporary, "wb") as stream:
+        stream.write(gzipped.compress(header))
+        stream.write(gzipped.compress(np.asfortranarray(data).T))  # x fastest, as the file wants it: no copy
+        stream.write(gzipped.flush())
+
+
+@functools.lru_cache(maxsize=16)  # a patient's files share it, often all patients do, and nibabel takes its time
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any], affine_bytes: bytes) -> bytes:
+    """What stands before the voxels; affine_bytes: (4, 4) float64."""
+    affine = np.frombuffer(affine_bytes).reshape(4, 4)
+    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), affine, dtype=dtype)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(image.get_qform(), code=1)  # what the qform can hold, so that both are equal to the last bit
     image.header.set_slope_inter(1, 0)
     header = io.BytesIO()
     image.header.write_to(header)
-    gzipped = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
-    with written_whole(target) as temporary, open(temporary, "wb") as stream:
-        stream.write(gzipped.compress(header.getvalue()))
-        stream.write(gzipped.compress(np.asfortranarray(data).T))  # x fastest, as the file wants it: no copy
-        stream.write(gzipped.flush())
+    return header.getvalue()
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> str:

@@ -4,6 +4,7 @@ Readers allocate what a header claims, wait for ever on a FIFO, and stop before 
 are those of the NIfTI-1 and NIfTI-2 standards.
 """
 
+import itertools
 import math
 import stat
 import struct
@@ -91,9 +92,16 @@ def read_sitk(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as an image; copy or predict it again") from error
 
 
-def unpacked(path: Path) -> bytes:
-    """Header and voxels, uncompressed. Raises ValueError with the reason, or OSError."""
-    return b"".join(_pieces(path))
+def unpacked(path: Path) -> memoryview:
+    """Header and voxels, uncompressed, read-only. Raises ValueError with the reason, or OSError."""
+    pieces = _pieces(path)
+    head = next(pieces)
+    whole = np.empty(_layout_of(head).end, np.uint8).data  # no memory is taken before it is filled
+    at = 0
+    for piece in itertools.chain([head], pieces):  # copied while it is still in the cache; joined at the end, it is not
+        whole[at : at + len(piece)] = piece
+        at += len(piece)
+    return whole.toreadonly()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -153,9 +161,10 @@ def _gunzipped(raw: Iterator[bytes]) -> Iterator[bytes]:
             left = more.lstrip(b"\0")
 
 
-def _require_usable(raw: bytes, axes: int | None) -> None:
-    layout = _layout_of(raw)
-    _require_place(raw)
+def _require_usable(raw: memoryview, axes: int | None) -> None:
+    head = bytes(raw[:_LONGEST_HEADER])
+    layout = _layout_of(head)
+    _require_place(head)
     sides = list(layout.sides)
     while len(sides) > (axes or 0) and sides[-1] == 1:
         sides.pop()
@@ -180,6 +189,11 @@ def _require_place(head: bytes) -> None:
         raise ValueError("its affine is not finite")
     if s_code > 0 and abs(np.linalg.det(sform.reshape(3, 4)[:, :3])) < _LEAST_DETERMINANT:
         raise ValueError("its affine is singular")
+
+
+def voxels_start(raw: memoryview) -> int:
+    """The first byte of the voxels in what `unpacked` has returned."""
+    return _layout_of(bytes(raw[:_LONGEST_HEADER])).start
 
 
 def _layout_of(head: bytes) -> _Layout:

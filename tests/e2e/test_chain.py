@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from nnunetv2_comnet.trainers.processor import allowed_threads
 from tests.conftest import BIN
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +55,12 @@ def test_the_log_says_what_was_decided_and_how_it_went(chain: Path) -> None:
     folder = chain / "results" / "Dataset501_UTSWGlioma" / MODEL / "fold_0"
     log = next(folder.glob("training_log_*.txt")).read_text()
     patch = json.loads((folder.parent / "plans.json").read_text())["configurations"]["3d_fullres"]["patch_size"]
+    cores = allowed_threads()
+    threads = cores // min(3, cores)  # folds are trained side by side, on their share of the cores
     for said in (
         "settings: section 'comnet' of nnUNetCoMNeTPlans (preset 'demo')",
         "precision: float32 (device cpu)",
+        f"CPU: {threads} thread(s), denormals flushed",
         f"patch {patch}; effective batch 1 = 1 patch(es) x 1 process(es) x 1 accumulated",
         "Current learning rate",
         "Dice over 2 validation cases: whole tumor",

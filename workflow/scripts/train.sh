@@ -25,7 +25,7 @@ else
   echo "$current" > "$begun"
 fi
 
-# On a CPU the network uses every core; workers for augmentation and export would only take them away.
+# On a CPU the network uses all threads of the job; workers for augmentation and export would only take them away.
 if [ "$device" = cpu ]; then export nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1
 else export nnUNet_n_proc_DA=$((threads > 1 ? threads - 1 : 0)) nnUNet_def_n_proc=$threads
 fi

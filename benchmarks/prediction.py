@@ -1,6 +1,7 @@
-"""A whole patient predicted by one fold: ours, and by stock nnU-Net its ResEnc-M and the official MedNeXt-B with GRN.
+"""A whole patient predicted by one fold: ours, and by stock nnU-Net its ResEnc networks and the official MedNeXt-B.
 
     python benchmarks/prediction.py [CASE_FOLDER] [--mednext-source DIR] [--mirroring] [--patch Z Y X] [--crop Z Y X]
+                                    [--peers NAME ...]
 
 CASE_FOLDER: a case as BraTS 2021 ships it; without one, a patient is generated. Every prediction runs in a process of
 its own, in the user's environment, so that peak memory is its own and no tuning reaches a peer. Weights are random:
@@ -26,7 +27,7 @@ from parts.prediction_case import CHANNELS, NAME, RESENC_PLANS, made_coarse_map,
 
 STEPS = (25, 8, 4, 1)
 ROUNDS = 3  # of the refiner with each number of steps
-OURS, RESENC, OFFICIAL = "ours", "nnU-Net ResEnc-M", "official MedNeXt-B + GRN"
+OURS, OFFICIAL = "ours", "official MedNeXt-B + GRN"
 
 
 def main() -> None:
@@ -37,6 +38,8 @@ def main() -> None:
     options.add_argument("--tile-step", type=float, default=0.5)
     options.add_argument("--patch", type=int, nargs=3, metavar=("Z", "Y", "X"), help="other than 112 160 128")
     options.add_argument("--crop", type=int, nargs=3, metavar=("Z", "Y", "X"), help="of the images, round the tumour")
+    peers = [*RESENC_PLANS, OFFICIAL]
+    options.add_argument("--peers", nargs="+", choices=peers, default=peers, metavar="NAME", help=" | ".join(peers))
     options.add_argument("--pairs", type=int, help="predictions of each (default: 1 on a CPU, 5 on a GPU)")
     options.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options.add_argument("--child", help=argparse.SUPPRESS)
@@ -51,7 +54,8 @@ def main() -> None:
 def measure(root: Path, chosen: argparse.Namespace) -> None:
     """Prepares everything below `root`, runs each network in turn, then the refiner, and reports."""
     images = prepare(root, chosen.case, chosen.crop, chosen.patch)
-    kinds = [OURS, RESENC] + ([OFFICIAL] if official_mednext(chosen.mednext_source) else [])
+    found_official = OFFICIAL in chosen.peers and official_mednext(chosen.mednext_source)
+    kinds = [OURS, *(peer for peer in chosen.peers if peer != OFFICIAL or found_official)]
     task = {
         "root": str(root),
         "images": [str(image) for image in images],
@@ -157,11 +161,11 @@ def predict_stock(task: dict[str, Any]) -> dict[str, Any]:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    is_resenc = task["kind"] == RESENC
+    resenc = RESENC_PLANS.get(task["kind"])
     folder = Path(task["root"]) / "preprocessed" / NAME
-    plans = PlansManager(str(folder / f"{RESENC_PLANS if is_resenc else 'nnUNetCoMNeTPlans'}.json"))
+    plans = PlansManager(str(folder / f"{resenc or 'nnUNetCoMNeTPlans'}.json"))
     configuration = plans.get_configuration("3d_fullres")
-    if is_resenc:
+    if resenc:
         kwargs, imports = configuration.network_arch_init_kwargs, configuration.network_arch_init_kwargs_req_import
         names = configuration.network_arch_class_name
         network = get_network_from_plans(names, kwargs, imports, len(CHANNELS), 3, deep_supervision=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 SOFTNESS_VOXELS = 1.5  # of the made coarse map: its logits are the distance to the boundary over this
 DATASET, NAME = 601, "Dataset601_BraTS2021"
-RESENC_PLANS = "nnUNetResEncUNetMPlans"
+RESENC_PLANS = {"nnU-Net ResEnc-M": "nnUNetResEncUNetMPlans", "nnU-Net ResEnc-L": "nnUNetResEncUNetLPlans"}
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 
 
@@ -73,20 +73,22 @@ def copy_case(case: Path, target: Path, crop: list[int] | None) -> None:
 
 
 def plan_resenc(root: Path, patch: list[int] | None) -> None:
-    """nnU-Net's own plans for ResEnc-M; another patch, rounded up to what its network halves, where one is wanted."""
-    from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
-        nnUNetPlannerResEncM,
+    """nnU-Net's own ResEnc plans; another patch, rounded up to what their networks halve, where one is wanted."""
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
+        residual_encoder_unet_planners as planners,
     )
 
-    nnUNetPlannerResEncM(DATASET).plan_experiment()
-    path = root / "preprocessed" / NAME / f"{RESENC_PLANS}.json"
-    plans = json.loads(path.read_text())
-    configuration = plans["configurations"]["3d_fullres"]
-    if patch:
-        strides = configuration["architecture"]["arch_kwargs"]["strides"]
-        multiples = [math.prod(of_axis) for of_axis in zip(*strides, strict=True)]
-        configuration["patch_size"] = [-(-side // n) * n for side, n in zip(patch, multiples, strict=True)]
-        path.write_text(json.dumps(plans))
+    for name in RESENC_PLANS.values():
+        planner = getattr(planners, name.removesuffix("Plans").replace("ResEncUNet", "PlannerResEnc"))
+        planner(DATASET).plan_experiment()
+        path = root / "preprocessed" / NAME / f"{name}.json"
+        plans = json.loads(path.read_text())
+        configuration = plans["configurations"]["3d_fullres"]
+        if patch:
+            strides = configuration["architecture"]["arch_kwargs"]["strides"]
+            multiples = [math.prod(of_axis) for of_axis in zip(*strides, strict=True)]
+            configuration["patch_size"] = [-(-side // n) * n for side, n in zip(patch, multiples, strict=True)]
+            path.write_text(json.dumps(plans))
 
 
 def save_model(root: Path) -> None:

@@ -14,11 +14,16 @@ step() { printf '\n[%4ds] $ %s\n' "$SECONDS" "$*"; "$@" 2>&1 | tee -a "$log" | t
 
 # train TRAINER: its five folds. A fold's last lines are shown when it has ended; one that fails begins no other.
 train() {
-  local command="nnUNetv2_train 501 3d_fullres FOLD -tr $1 -p nnUNetCoMNeTPlans -device cpu --npz"
+  local command="nnUNetv2_train 501 3d_fullres FOLD -tr $1 -p nnUNetCoMNeTPlans -device cpu --npz" status=0 fold
   printf '\n[%4ds] $ %s   (folds 0 to 4, %d at once)\n' "$SECONDS" "$command" "$at_once"
   printf '%s\n' 0 1 2 3 4 | xargs -P "$at_once" -I FOLD bash -c '
-    said=$('"$command"' 2>&1) || failed=$?
-    printf "%s\n" "$said" >> "$log"
-    printf "fold FOLD:\n%s\n" "$(printf "%s\n" "$said" | tail -n 3)"
-    [ -z "${failed:-}" ] || exit 255'
+    '"$command"' > "$log.FOLD" 2>&1 || failed=$?
+    { echo "fold FOLD:"; tail -n 3 "$log.FOLD"; } > "$log.FOLD.end"
+    cat "$log.FOLD.end"   # in one piece: line by line it would mix with those of the other folds
+    [ -z "${failed:-}" ] || exit 255' || status=$?
+  for fold in 0 1 2 3 4; do
+    if [ -f "$log.$fold" ]; then cat "$log.$fold" >> "$log"; fi
+  done
+  rm -f "$log".[0-4] "$log".[0-4].end
+  return "$status"
 }

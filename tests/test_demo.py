@@ -40,6 +40,7 @@ def test_all_folds_are_trained_on_their_share_of_the_cores(
     assert f"(folds 0 to 4, {at_once} at once)" in ran.stdout
     assert ran.stdout.endswith(f"{threads} cores, all trained\n")
     log = (tmp_path / "demo.log").read_text()
+    assert [path.name for path in tmp_path.glob("demo.log*")] == ["demo.log"]
     for fold in range(5):
         said = [f"fold {fold} says {line} with {each} thread(s)" for line in range(1, 6)]
         assert "\n".join(said) in log
@@ -50,5 +51,6 @@ def test_a_fold_that_fails_ends_the_demo_and_begins_no_other(tmp_path: Path) -> 
     ran = trained(tmp_path, broken="1", OMP_NUM_THREADS="1")
     assert ran.returncode != 0
     assert "fold 1 is broken" in ran.stdout
+    assert "fold 1 is broken" in (tmp_path / "demo.log").read_text()
     assert "all trained" not in ran.stdout
     assert sorted(path.name for path in tmp_path.glob("fold *")) == ["fold 0", "fold 1"]

@@ -1,4 +1,5 @@
-# What both scripts share, read where $out, the folder, and $log are set: nnU-Net's settings, and how a step is run and shown.
+# What both scripts share, read where $out, the folder, and $log are set: nnU-Net's settings, how a step is run and
+# shown, and how folds are trained.
 export nnUNet_raw=$out/raw nnUNet_preprocessed=$out/preprocessed nnUNet_results=$out/results
 mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
 eval "$(comnet env)"

@@ -37,7 +37,7 @@ def main() -> None:
     options = harness.parser(__doc__ or "")
     options.add_argument("--patch", type=int, nargs=3, default=(64, 80, 64), metavar=("D", "H", "W"))
     chosen = options.parse_args()
-    from nnunetv2_comnet.trainers.processor import tune_for_cpu
+    from nnunetv2_comnet.trainers.device import tune_for_cpu
 
     tune_for_cpu()
     patch = tuple(chosen.patch)

@@ -40,7 +40,7 @@ def main() -> None:
     chosen = options.parse_args()
     import torch
 
-    from nnunetv2_comnet.networks.triton import available
+    from nnunetv2_comnet.networks.experimental.triton import available
 
     if not torch.cuda.is_available():
         print("gpu_kernels: skipped, as there is no CUDA GPU")
@@ -127,7 +127,7 @@ def _channels_last(*tensors: Any) -> list[Any]:
 def _ours(x: Any, weight: Any) -> list[tuple[str, Callable[[], object]]]:
     import torch
 
-    from nnunetv2_comnet.networks.triton import depthwise_conv3d
+    from nnunetv2_comnet.networks.experimental.triton import depthwise_conv3d
 
     operators = torch.ops.nnunetv2_comnet
     return [
@@ -159,7 +159,7 @@ def _branch_table(timer: Timer, patch: Sequence[int]) -> harness.Table:
     """Both directions; the parameters are float32 and the input half, as under autocast."""
     import torch
 
-    from nnunetv2_comnet.networks.triton import suits_branch
+    from nnunetv2_comnet.networks.experimental.triton import suits_branch
 
     table = harness.Table("Branch behind the depthwise convolution", [c.format("eager", "compiled") for c in COLUMNS])
     for level, (channels, expanded, sides) in enumerate(_levels(patch)):
@@ -206,8 +206,8 @@ def _directions(function: Any, x: Any, parameters: list[Any], dtype: Any) -> dic
 
 
 def _our_branch(x: Any, *parameters: Any) -> Any:
-    from nnunetv2_comnet.networks.triton.compression import grn_compress, grn_scale
-    from nnunetv2_comnet.networks.triton.expansion import norm_expand_gelu
+    from nnunetv2_comnet.networks.experimental.triton.compression import grn_compress, grn_scale
+    from nnunetv2_comnet.networks.experimental.triton.expansion import norm_expand_gelu
 
     norm_weight, norm_bias, weight, bias, gamma, beta, out_weight, out_bias = parameters
     hidden, squares = norm_expand_gelu(x, norm_weight, norm_bias, weight, bias)

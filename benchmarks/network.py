@@ -170,7 +170,7 @@ def _child(name: str, tuned: bool, patch: tuple[int, ...], source: Path | None, 
     if threads:
         torch.set_num_threads(threads)
     if tuned:
-        from nnunetv2_comnet.trainers.processor import tune_for_cpu
+        from nnunetv2_comnet.trainers.device import tune_for_cpu
 
         tune_for_cpu()
     before = harness.peak_gib()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunetv2_comnet.evaluation.significance import paired_interval
+from nnunetv2_comnet.statistics import paired_interval
 from study.settings import AVERAGE, BOOTSTRAP_SEED, PAIRS, REFERENCES, REGIONS, ROW_NAMES
 
 COLUMNS = (*REGIONS, AVERAGE)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
-from nnunetv2_comnet.calibration import Calibration, read_calibration, read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
-from nnunetv2_comnet.inference.calibrate import calibrate
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, regions_of
 from nnunetv2_comnet.inference.options import Options
+from nnunetv2_comnet.strengths.measure import calibrate
+from nnunetv2_comnet.strengths.strengths_file import Calibration, read_calibration, read_strengths
 from study.settings import CONFIGURATION, PLANS, SAMPLING_SEED, TRAIN_ID, TRAIN_NAME
 
 _starting: Any = None  # one training at a time writes the plans.json that the folds of a model share

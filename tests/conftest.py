@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.trainers.device import tune_for_cpu
 
 BIN = Path(sys.executable).parent
 DATASET = "Dataset501_Blobs"

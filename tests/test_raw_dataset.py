@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from nnunetv2_comnet.crossval import require_fold
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.plans import prepare_dataset
 from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
-from nnunetv2_comnet.splits import require_fold
 from tests.bad_inputs import files
 from tests.bad_inputs.plan_cases import dataset
 

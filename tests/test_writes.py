@@ -43,7 +43,7 @@ OPENERS = {
 }
 
 EXCEPTIONS = {
-    ("nnunetv2_comnet/evaluation/cv/scoring.py", "symlink_to"): "links in a temporary folder of the system's",
+    ("nnunetv2_comnet/cv_report/scoring.py", "symlink_to"): "links in a temporary folder of the system's",
     ("nnunetv2_comnet/trust/archive.py", "open"): "into the hidden folder of an installation",
     ("nnunetv2_comnet/trust/install.py", "replace"): "moves whole models out of that folder, all of them or none",
 }

@@ -31,10 +31,10 @@ def command(
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from tqdm import tqdm
 
-    from nnunetv2_comnet.inference.calibrate import calibrate
     from nnunetv2_comnet.inference.model_folder import find_model, open_model
     from nnunetv2_comnet.inference.options import Options
     from nnunetv2_comnet.regions import SHORT_NAMES
+    from nnunetv2_comnet.strengths.measure import calibrate
 
     folder = find_model(str(dataset), trainer, plans, configuration)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / folder.parent.name

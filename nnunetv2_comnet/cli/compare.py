@@ -57,9 +57,9 @@ def command(
     """
     from tqdm import tqdm
 
-    from nnunetv2_comnet.evaluation.compare import compare, pairs_of
-    from nnunetv2_comnet.evaluation.compare_sources import load_evaluations, parse_models
-    from nnunetv2_comnet.evaluation.compare_text import as_text, write_comparison
+    from nnunetv2_comnet.comparison.compare import compare, pairs_of
+    from nnunetv2_comnet.comparison.sources import load_evaluations, parse_models
+    from nnunetv2_comnet.comparison.text import as_text, write_comparison
 
     def bar(cases: Iterable[Any], **keywords: Any) -> Iterable[Any]:
         return tqdm(cases, **{"desc": "cases", "leave": False, "disable": None, **keywords})

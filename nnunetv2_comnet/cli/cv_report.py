@@ -11,7 +11,7 @@ from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, r
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nnunetv2_comnet.evaluation.cv.models import TrainedModel
+    from nnunetv2_comnet.cv_report.models import TrainedModel
 
 
 class WithLists(ListOptions):
@@ -58,10 +58,10 @@ def command(
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from tqdm import tqdm
 
-    from nnunetv2_comnet.evaluation.cv.dataset import open_dataset
-    from nnunetv2_comnet.evaluation.cv.held_out import read_splits
-    from nnunetv2_comnet.evaluation.cv.report import Options, make_report, write_report
-    from nnunetv2_comnet.evaluation.cv.tables import as_markdown
+    from nnunetv2_comnet.cv_report.dataset import open_dataset
+    from nnunetv2_comnet.cv_report.held_out import read_splits
+    from nnunetv2_comnet.cv_report.report import Options, make_report, write_report
+    from nnunetv2_comnet.cv_report.tables import as_markdown
 
     def bar(items: Iterable[Any], **keywords: Any) -> Iterable[Any]:
         return tqdm(items, disable=None, leave=False, **keywords)
@@ -80,8 +80,8 @@ def command(
 
 
 def _trained(dataset: int, texts: list[str] | None, plans: str, configuration: str) -> "list[TrainedModel]":
-    from nnunetv2_comnet.evaluation.cv.models import TrainedModel, parse_models
-    from nnunetv2_comnet.evaluation.cv.paper import PAPER
+    from nnunetv2_comnet.cv_report.models import TrainedModel, parse_models
+    from nnunetv2_comnet.cv_report.paper import PAPER
     from nnunetv2_comnet.inference.model_folder import find_model
 
     models = parse_models(texts or list(PAPER), plans, configuration)

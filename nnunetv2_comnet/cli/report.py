@@ -52,8 +52,8 @@ def command(
     """
     from tqdm import tqdm
 
-    from nnunetv2_comnet.evaluation.html.report import MEGABYTE, ReportInput, write_report
-    from nnunetv2_comnet.evaluation.html.tables import with_ending
+    from nnunetv2_comnet.html_report.report import MEGABYTE, ReportInput, write_report
+    from nnunetv2_comnet.html_report.tables import with_ending
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"the page's name must end in .html: got {out}")
@@ -101,7 +101,7 @@ def _sources(
     images: Path | None, reference: Path | None, predictions: list[Path], evaluations: "dict[str, Evaluation]"
 ) -> Any:
     """The folders given; truth and predictions of the first evaluation where they are not, and are still there."""
-    from nnunetv2_comnet.evaluation.html.sources import Sources
+    from nnunetv2_comnet.html_report.sources import Sources
 
     for evaluation in list(evaluations.values())[:1]:
         if reference is None and evaluation.reference and Path(evaluation.reference).is_dir():

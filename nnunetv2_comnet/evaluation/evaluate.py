@@ -10,10 +10,10 @@ from typing import Any
 
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.evaluation.calibration import pooled
+from nnunetv2_comnet.evaluation.case_files import CaseFiles, Outcome, evaluate_case
 from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
-from nnunetv2_comnet.evaluation.one_case import CaseFiles, Outcome, evaluate_case
 from nnunetv2_comnet.evaluation.protocols import protocol_named
-from nnunetv2_comnet.evaluation.reliability import pooled
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
 

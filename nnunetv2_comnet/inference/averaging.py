@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from nnunetv2_comnet.inference.grids import Array, Grids
 from nnunetv2_comnet.inference.images import Properties
+from nnunetv2_comnet.inference.resampling import Array, Grids
 from nnunetv2_comnet.inference.running import RunningMean
 from nnunetv2_comnet.inference.stages import OneBehind
 from nnunetv2_comnet.refinement import RefinedVolume

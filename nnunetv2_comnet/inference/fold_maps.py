@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.inference.cuda_graphs import GraphedNetwork
 from nnunetv2_comnet.inference.fold_weights import FoldWeights, read_ahead
 from nnunetv2_comnet.inference.mirroring import MirroredNetwork
 from nnunetv2_comnet.inference.model_folder import Fold
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.running import RunningMean
 from nnunetv2_comnet.inference.sliding_window import SlidingWindow
+from nnunetv2_comnet.networks.experimental.cuda_graphs import GraphedNetwork
 from nnunetv2_comnet.refinement import RefinedNetwork, RefinedVolume, Sampling, refine_volume
 
 LEAST_PROBABILITY = 1e-6  # of the averaged map, before its logits are taken

@@ -13,7 +13,7 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import remove_leftovers, write_json
 from nnunetv2_comnet.inference.cases import Case, find_cases
 from nnunetv2_comnet.inference.decision import region_volumes_mm3
-from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
+from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.outputs import MAPS, Outputs, require_possible_maps
 from nnunetv2_comnet.inference.postprocessing import Rules, load_postprocessing
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor, Computed, Prepared

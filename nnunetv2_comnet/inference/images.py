@@ -13,7 +13,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import cannot_write, written_whole
-from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
+from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.nifti import require_sound
 
 Properties = dict[str, Any]

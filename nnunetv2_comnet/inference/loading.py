@@ -17,7 +17,7 @@ from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.inference.images import require_known_reader
 from nnunetv2_comnet.inference.model_folder import ModelFolder
 from nnunetv2_comnet.inference.options import Options
-from nnunetv2_comnet.networks import triton
+from nnunetv2_comnet.networks.experimental import triton
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NETWORKS = ("torch.nn", "dynamic_network_architectures", "nnunetv2_comnet.networks")

@@ -15,14 +15,12 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
-from nnunetv2_comnet.calibration import read_strengths
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.cases import NEEDS_ALL
 from nnunetv2_comnet.inference.decision import decide, nest
 from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
-from nnunetv2_comnet.inference.grids import Array, Grids
 from nnunetv2_comnet.inference.images import Properties
 from nnunetv2_comnet.inference.loading import (
     choose_device,
@@ -32,14 +30,16 @@ from nnunetv2_comnet.inference.loading import (
     require_weights_fit,
     speed_up,
 )
-from nnunetv2_comnet.inference.messages import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
+from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.inference.resampling import Array, Grids
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement import RefinedNetwork
 from nnunetv2_comnet.settings import parse_settings
-from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.strengths.strengths_file import read_strengths
+from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trust.checkpoints import never_unpickled, read_checkpoint
 
 

@@ -95,7 +95,7 @@ class MedNeXtBlock(nn.Module):
             return self._branch_on_cpu(x, residual, modulation)
         x = self._spatial(x)  # (B, C, D', H', W')
         if self.use_triton and x.is_cuda and modulation is None:
-            from nnunetv2_comnet.networks import triton
+            from nnunetv2_comnet.networks.experimental import triton
 
             if triton.suits_branch(x, self.conv3.out_channels):
                 return triton.fused_branch(
@@ -144,7 +144,7 @@ class MedNeXtBlock(nn.Module):
 
     def _spatial(self, x: Tensor) -> Tensor:
         if self.use_triton and self.stride == 1 and x.is_cuda:
-            from nnunetv2_comnet.networks import triton
+            from nnunetv2_comnet.networks.experimental import triton
 
             return triton.depthwise_conv3d(x, self.conv1.weight)
         return depthwise_conv3d(x, self.conv1.weight, self.stride)

@@ -270,7 +270,7 @@ def mednext_from_plans(
 
 
 def _with_triton_kernels(network: MedNeXt) -> None:
-    from nnunetv2_comnet.networks import triton
+    from nnunetv2_comnet.networks.experimental import triton
 
     if triton.available("cuda"):
         triton.use_triton_kernels(network)

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.evaluation.significance import paired_interval
 from nnunetv2_comnet.postprocessing.families import Family
 from nnunetv2_comnet.postprocessing.held_out import HeldOut
 from nnunetv2_comnet.postprocessing.measuring import Bench, Progress, Question, Table, bench
 from nnunetv2_comnet.postprocessing.rule_list import Rules
+from nnunetv2_comnet.statistics import paired_interval
 
 CRITERION = (
     "kept if the mean over all cases of the nested gain (each case under the value that the other folds chose) is "

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnunetv2_comnet.crossval import FILE as SPLITS
+from nnunetv2_comnet.crossval import read_splits
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.nifti import require_sound
 from nnunetv2_comnet.postprocessing.region_labels import Labels
-from nnunetv2_comnet.splits import FILE as SPLITS
-from nnunetv2_comnet.splits import read_splits
 
 RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 

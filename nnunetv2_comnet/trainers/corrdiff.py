@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.calibration import STRENGTHS, read_strengths
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement.crop import crop, crop_boxes
@@ -21,11 +20,12 @@ from nnunetv2_comnet.refinement.network import RefinedNetwork
 from nnunetv2_comnet.refinement.objective import TERMS, USAGE, LossWeights, RefinerObjective, draw, total
 from nnunetv2_comnet.refinement.quantizer import perplexity
 from nnunetv2_comnet.settings import RefinerSettings, Settings
-from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
+from nnunetv2_comnet.strengths.strengths_file import STRENGTHS, read_strengths
 from nnunetv2_comnet.trainers.frozen_stage import FrozenStageTrainer
 from nnunetv2_comnet.trainers.kept_patches import KeptPatches
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 from nnunetv2_comnet.trainers.refined_network import build_refined_network
+from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
 
 DEAD_BELOW = 0.05  # of the codebook's size
 

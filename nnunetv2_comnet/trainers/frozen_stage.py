@@ -7,11 +7,10 @@ from typing import ClassVar
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from torch import nn
 
+from nnunetv2_comnet.crossval import FILE as SPLITS
+from nnunetv2_comnet.crossval import read_splits
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import sha256, write_json
-from nnunetv2_comnet.splits import FILE as SPLITS
-from nnunetv2_comnet.splits import read_splits
-from nnunetv2_comnet.trainers.exits import AnotherNetworksCheckpoint, one_line_errors
 from nnunetv2_comnet.trainers.out_of_fold import (
     CHECKPOINT,
     FoldModels,
@@ -23,6 +22,7 @@ from nnunetv2_comnet.trainers.out_of_fold import (
     trained_folds,
 )
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+from nnunetv2_comnet.trainers.user_errors import AnotherNetworksCheckpoint, one_line_errors
 
 MANIFEST = "out_of_fold.json"
 

@@ -18,8 +18,8 @@ from torch import distributed, nn
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import cannot_write, remove_leftovers, written_whole
 from nnunetv2_comnet.settings import Settings
-from nnunetv2_comnet.trainers.exits import one_line_errors
 from nnunetv2_comnet.trainers.region_scores import mean_dice, region_counts
+from nnunetv2_comnet.trainers.user_errors import one_line_errors
 from nnunetv2_comnet.trust.checkpoints import never_unpickled, plain, read_checkpoint
 
 FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"

@@ -6,9 +6,9 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
-from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
-from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
 
 
 class nnUNetTrainerCoMNeT(RecipeTrainer):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2
 
+from nnunetv2_comnet.crossval import require_fold
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.splits import require_fold
 
 STOCK_FOLDS = 5  # of the split that nnU-Net makes by itself
 

@@ -17,21 +17,21 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
+from nnunetv2_comnet.crossval import FILE as SPLITS
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.raw_dataset import require_order
 from nnunetv2_comnet.settings import STRIDES, Settings
-from nnunetv2_comnet.splits import FILE as SPLITS
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
-from nnunetv2_comnet.trainers.exits import one_line_errors
+from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trainers.loop import EpochLoop
 from nnunetv2_comnet.trainers.precision import choose_precision
 from nnunetv2_comnet.trainers.preprocessed import require_data
-from nnunetv2_comnet.trainers.processor import tune_for_cpu
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
 from nnunetv2_comnet.trainers.schedule import EpochSchedule
+from nnunetv2_comnet.trainers.user_errors import one_line_errors
 
 
 class RecipeTrainer(EpochLoop):

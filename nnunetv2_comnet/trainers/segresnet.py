@@ -14,9 +14,9 @@ from nnunetv2_comnet.losses import dice_bce_loss
 from nnunetv2_comnet.networks.segresnet import SIDE_DIVISOR, SegResNetConfig, segresnet
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.settings import Settings, parse_settings
-from nnunetv2_comnet.trainers.exits import one_line_errors, refuse_other_weights
-from nnunetv2_comnet.trainers.processor import tune_for_cpu
+from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
+from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
 
 
 class nnUNetTrainerSegResNet(RecipeTrainer):

@@ -32,7 +32,7 @@ def test_a_patient_too_large_for_the_memory_costs_only_itself(
     model: Path, patients: Path, tmp_path: Path, comnet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A header of 400 mm a voxel asks for hundreds of GiB once it is resampled to 2 mm, if it is let in."""
-    monkeypatch.setattr("nnunetv2_comnet.inference.grids.MOST_VOXELS", 10**15)
+    monkeypatch.setattr("nnunetv2_comnet.inference.resampling.MOST_VOXELS", 10**15)
     images = tmp_path / "images"
     shutil.copytree(patients, images)
     for path in images.glob("LPS_*"):

@@ -13,14 +13,12 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from nnunetv2_comnet.calibration import FILE as CALIBRATION
-from nnunetv2_comnet.calibration import read_strengths
+from nnunetv2_comnet.cv_report.held_out import read_splits
 from nnunetv2_comnet.dataset_conversion.layouts.base import MaskSource
 from nnunetv2_comnet.dataset_conversion.layouts.custom import load_custom_layout
 from nnunetv2_comnet.dataset_conversion.masks import choose_mask
 from nnunetv2_comnet.dataset_conversion.scan import scan
 from nnunetv2_comnet.dataset_conversion.volumes import Grid, read_volume
-from nnunetv2_comnet.evaluation.cv.held_out import read_splits
 from nnunetv2_comnet.evaluation.images import read_image, regions_beside, unknown_labels
 from nnunetv2_comnet.evaluation.results import read_evaluation
 from nnunetv2_comnet.inference.cases import find_cases
@@ -31,6 +29,8 @@ from nnunetv2_comnet.postprocessing.rule_file import read_rule_file
 from nnunetv2_comnet.raw_dataset import read_description
 from nnunetv2_comnet.regions import BRATS_123, BRATS_124
 from nnunetv2_comnet.settings import make_settings, parse_settings
+from nnunetv2_comnet.strengths.strengths_file import FILE as CALIBRATION
+from nnunetv2_comnet.strengths.strengths_file import read_strengths
 from tests.bad_inputs.convert_cases import GOOD_LAYOUT
 from tests.bad_inputs.other_cases import EVALUATION, SPLITS
 from tests.bad_inputs.plan_cases import DESCRIPTION

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nnunetv2_comnet.inference.messages import nnunet_messages_to_log
+from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log
 from nnunetv2_comnet.inference.stages import OneBehind, Outcome, in_stages
 
 WAIT = 30  # seconds, after which a test that hangs fails

@@ -16,8 +16,14 @@ from mednext_formulas import chain
 from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.networks.triton import available, depthwise_conv3d, fused_branch, suits_branch, use_triton_kernels
-from nnunetv2_comnet.networks.triton.launch import BLOCK_E, BLOCK_V, STAGES, padded, split_of, warps_for
+from nnunetv2_comnet.networks.experimental.triton import (
+    available,
+    depthwise_conv3d,
+    fused_branch,
+    suits_branch,
+    use_triton_kernels,
+)
+from nnunetv2_comnet.networks.experimental.triton.launch import BLOCK_E, BLOCK_V, STAGES, padded, split_of, warps_for
 
 CHECKS = Path(__file__).with_name("triton_interpreter_checks.py")
 SMALLEST_SHARED_MEMORY = 99 * 1024  # of a program, among GPUs since Ampere (8.6 and 8.9)
@@ -49,7 +55,7 @@ def test_the_package_needs_no_triton() -> None:
         "import sys; sys.modules['triton'] = None\n"
         "from torch import nn\n"
         "from nnunetv2_comnet.errors import ConfigurationError\n"
-        "from nnunetv2_comnet.networks.triton import available, use_triton_kernels\n"
+        "from nnunetv2_comnet.networks.experimental.triton import available, use_triton_kernels\n"
         "assert not available('cpu') and not available('cuda')\n"
         "try:\n    use_triton_kernels(nn.Identity())\n"
         "except ConfigurationError as error:\n    print(error)\n"
@@ -124,7 +130,7 @@ def test_kernels_compile_for_a_gpu(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from nnunetv2_comnet.networks.triton import compression_kernels, depthwise_kernels, expansion_kernels
+    from nnunetv2_comnet.networks.experimental.triton import compression_kernels, depthwise_kernels, expansion_kernels
 
     volumes = {"x", "out", "gradient", "hidden", "hidden_gradient", "x_gradient", "residual"}
     matrices = {"bias", "squares", "square_gradient", "by_weight", "by_bias", "offset", "slope", "partial"}

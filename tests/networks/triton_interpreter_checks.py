@@ -17,10 +17,15 @@ from mednext_formulas import block, chain
 from torch import Tensor, nn
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.networks.triton import available, depthwise_conv3d, expansion, fused_branch, launch
-from nnunetv2_comnet.networks.triton.compression import _compress, _compress_gradient, grn_compress, grn_scale
-from nnunetv2_comnet.networks.triton.depthwise import _convolution, _weight_gradient
-from nnunetv2_comnet.networks.triton.expansion import _expand, norm_expand_gelu
+from nnunetv2_comnet.networks.experimental.triton import available, depthwise_conv3d, expansion, fused_branch, launch
+from nnunetv2_comnet.networks.experimental.triton.compression import (
+    _compress,
+    _compress_gradient,
+    grn_compress,
+    grn_scale,
+)
+from nnunetv2_comnet.networks.experimental.triton.depthwise import _convolution, _weight_gradient
+from nnunetv2_comnet.networks.experimental.triton.expansion import _expand, norm_expand_gelu
 
 HALVES = (torch.float16, torch.bfloat16)
 QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")  # the compiled step below shows the rest

@@ -1,0 +1,248 @@
+"""What a comparison's numbers can and cannot support, in sentences: a verdict per difference and the caveats of all."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from nnunetv2_comnet import statistics
+from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference
+from nnunetv2_comnet.evaluation.results import METRICS
+from nnunetv2_comnet.statistics import pairs_for_significance, smallest_p
+
+FORMAT = 1  # of comparison.json
+NO_PAIRS, EQUAL, TOO_FEW, UNCLEAR, NOT_SHOWN = "no pairs", "equal", "too few cases", "unclear", "not shown"
+FEW_FOR_BOOTSTRAP = 20
+MOST_CASES = 1_000_000  # more are said to be more
+_PATIENT = re.compile(r"(.*\d{4,})-\d{3}$")  # BraTS: the patient, then the scan
+
+
+def verdict(difference: Difference, alpha: float) -> str:
+    """'NAME better' where Holm's p, the interval and both directions agree; else one of this module's constants."""
+    if difference.pairs == 0:
+        return NO_PAIRS
+    if difference.first_better + difference.second_better == 0:
+        return EQUAL
+    if difference.smallest_p_holm > alpha:
+        return TOO_FEW
+    significant, excludes_zero = difference.p_holm <= alpha, difference.low > 0 or difference.high < 0
+    if significant and excludes_zero and difference.mean * difference.rank_biserial > 0:
+        return f"{ahead(difference)} better"
+    return UNCLEAR if significant or excludes_zero else NOT_SHOWN
+
+
+def ahead(difference: Difference) -> str:
+    """The model with the better mean."""
+    first_is_higher = difference.mean > 0
+    return difference.first if first_is_higher == (METRICS[difference.metric].better == "higher") else difference.second
+
+
+def reading(difference: Difference, tests: int, alpha: float) -> str:
+    """The difference in a sentence, with what it would take where it is not shown."""
+    found = verdict(difference, alpha)
+    head = f"{METRICS[difference.metric].label}, {difference.region}, {difference.first} - {difference.second}: "
+    said = {
+        NO_PAIRS: lambda: "no case has a value of both models; nothing can be said.",
+        EQUAL: lambda: f"equal on all {difference.pairs} cases.",
+        TOO_FEW: lambda: _too_few(difference, tests, alpha),
+        UNCLEAR: lambda: _unclear(difference, alpha),
+        NOT_SHOWN: lambda: _not_shown(difference),
+    }.get(found, lambda: _shown(difference))()
+    return head + said + _dropped(difference)
+
+
+def _too_few(difference: Difference, tests: int, alpha: float) -> str:
+    differing = difference.first_better + difference.second_better
+    return (
+        f"too few cases. {differing} of {difference.pairs} pairs differ: p cannot be below "
+        f"{p_text(smallest_p(differing))}, nor below {p_text(difference.smallest_p_holm)} after Holm, whatever the "
+        f"scores; the clearest of {tests} tests needs {pairs_for_significance(tests, alpha)} pairs that differ. "
+        f"Seen: {_mean_and_interval(difference)}."
+    )
+
+
+def _shown(difference: Difference) -> str:
+    first = ahead(difference) == difference.first
+    wins, losses = difference.first_better, difference.second_better
+    if not first:
+        wins, losses = losses, wins
+    return (
+        f"{ahead(difference)} is better: {_mean_and_interval(difference)}, p {p_text(difference.p_holm)} after Holm; "
+        f"better on {wins}, equal on {difference.equal}, worse on {losses} of {difference.pairs} cases."
+    )
+
+
+def _unclear(difference: Difference, alpha: float) -> str:
+    corrected, plain = p_text(difference.p_holm), p_text(difference.p)
+    if difference.p_holm > alpha:
+        return (
+            f"unclear. The interval excludes 0, {_mean_and_interval(difference)}, but p is {corrected} after Holm "
+            f"({plain} before); {_needed(difference)}."
+        )
+    if difference.low <= 0 <= difference.high:
+        return (
+            f"unclear. The ranks of the differences differ from chance (p {corrected} after Holm), but the mean "
+            f"difference is not settled: {_mean_and_interval(difference)}; first better on {difference.first_better}, "
+            f"second on {difference.second_better} cases."
+        )
+    return (
+        f"unclear. The mean favours {ahead(difference)}, {_mean_and_interval(difference)}, the ranks the other (p "
+        f"{corrected} after Holm): a few cases with large differences carry the mean."
+    )
+
+
+def _not_shown(difference: Difference) -> str:
+    width = difference.high - difference.low
+    ratio = f", {width / abs(difference.mean):.3g} times as wide as the difference" if difference.mean else ""
+    found = (
+        f"{difference.pairs} cases find, with 80 % power and in a single test, a true difference of "
+        f"{value_text(difference.detectable, difference.metric)} or more"
+        if math.isfinite(difference.detectable)
+        else f"{difference.pairs} cases are too few to speak of power"
+    )
+    return (
+        f"not shown. {_mean_and_interval(difference)}: the interval holds 0{ratio}. {found[0].upper() + found[1:]}; "
+        f"{_needed(difference)}."
+    )
+
+
+def _needed(difference: Difference) -> str:
+    if not difference.cases_needed <= MOST_CASES:
+        return f"at the effect seen no affordable number of cases would do (more than {MOST_CASES:,})"
+    return (
+        f"were the effect seen the true one, 80 % power would take about {difference.cases_needed:,.0f} cases in a "
+        f"single test, {difference.cases_needed_in_table:,.0f} in this table"
+    )
+
+
+def _dropped(difference: Difference) -> str:
+    if not difference.dropped:
+        return ""
+    cases = "1 case" if difference.dropped == 1 else f"{difference.dropped} cases"
+    return f" {cases} left out: without a value in one of both."
+
+
+def caveats(comparison: Comparison, alpha: float) -> list[str]:
+    """Sentences about the whole comparison, the gravest first."""
+    differences = comparison.differences
+    verdicts = Counter(verdict(difference, alpha) for difference in differences)
+    said = []
+    if verdicts[TOO_FEW]:
+        tests, unable = comparison.tests, verdicts[TOO_FEW]
+        who = f"{'None' if unable == tests else unable} of the {tests} tests {'can' if unable == tests else 'cannot'}"
+        who = "The one test cannot" if tests == 1 else who
+        said.append(
+            f"{who} reach p {alpha:g} with so few cases, whatever the scores: the clearest of them needs "
+            f"{pairs_for_significance(tests, alpha)} pairs that differ (2 / 2^pairs, times {tests} by Holm)."
+        )
+    rank_tests = len(comparison.ranking.tests)
+    if rank_tests * smallest_p(comparison.ranking.cases) > alpha:
+        said.append(
+            f"The rank test cannot reach p {alpha:g} with {comparison.ranking.cases} cases, whatever the ranks."
+        )
+    pairs = [difference.pairs for difference in differences if difference.pairs]
+    if pairs and min(pairs) < FEW_FOR_BOOTSTRAP:
+        said.append(
+            f"With {min(pairs)} pairs the bootstrap intervals are too narrow: of 95 % intervals about 85 % hold the "
+            "truth with 5 pairs, 90 % with 10, 93 % with 20, fewer where rare failures decide the mean."
+        )
+    said += _blind_spots(comparison)
+    if verdicts[NOT_SHOWN] or verdicts[TOO_FEW]:
+        said.append("Not shown does not mean equal: every difference inside an interval remains possible.")
+    said += _repeated_patients(comparison.cases)
+    said.append(
+        "Intervals and p are about further cases like these and these trained models; another training run may differ."
+    )
+    return said
+
+
+def _blind_spots(comparison: Comparison) -> list[str]:
+    said = []
+    for each in comparison.differences:
+        for count, without, other in (
+            (each.only_first_undefined, each.first, each.second),
+            (each.only_second_undefined, each.second, each.first),
+        ):
+            if count:
+                said.append(
+                    f"{METRICS[each.metric].label}, {each.region}: {count} {'case' if count == 1 else 'cases'} with a "
+                    f"value for {other} and none for {without}, left out of this pair: the comparison is blind there."
+                )
+    return said
+
+
+def _repeated_patients(cases: tuple[str, ...]) -> list[str]:
+    patients = Counter(match[1] for case in cases if (match := _PATIENT.match(case)))
+    repeated = sum(count > 1 for count in patients.values())
+    if not repeated:
+        return []
+    return [
+        f"{repeated} {'patient has' if repeated == 1 else 'patients have'} several cases, which are treated as "
+        "independent: intervals and p are smaller than they should be."
+    ]
+
+
+def _mean_and_interval(difference: Difference) -> str:
+    mean, low, high = (signed_text(v, difference.metric) for v in (difference.mean, difference.low, difference.high))
+    return f"{mean} ({low} to {high})" if math.isfinite(difference.low) else mean
+
+
+def value_text(value: float, metric: str) -> str:
+    """A score with its metric's digits, n/a where it is not finite."""
+    return f"{value:.{METRICS[metric].digits or 2}f}" if math.isfinite(value) else "n/a"
+
+
+def signed_text(value: float, metric: str) -> str:
+    """A difference with its sign."""
+    return f"{value:+.{METRICS[metric].digits or 2}f}" if math.isfinite(value) else "n/a"
+
+
+def p_text(p: float) -> str:
+    """0.0123; <0.0001 for what would be 0.0000."""
+    if math.isnan(p):
+        return "n/a"
+    return "<0.0001" if p < 0.00005 else f"{p:.4f}"
+
+
+def finite_or_none(value: Any) -> Any:
+    """The same nested value with None for NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values; null where a number is not defined or infinite."""
+    ranking = {**asdict(comparison.ranking), "order": comparison.ranking.order}
+    content = {
+        "format": FORMAT,
+        "protocol": comparison.protocol,
+        "reference": comparison.reference,
+        "models": dict(comparison.models),
+        "metrics": list(comparison.metrics),
+        "regions": list(comparison.regions),
+        "cases": list(comparison.cases),
+        "settings": {
+            "against": comparison.against,
+            "seed": comparison.seed,
+            "alpha": ALPHA,
+            "confidence": statistics.CONFIDENCE,
+            "power": statistics.POWER,
+            "resamples": statistics.RESAMPLES,
+            "tests_corrected_by_holm": comparison.tests,
+        },
+        "scores": [asdict(scores) for scores in comparison.scores],
+        "differences": [
+            {**asdict(each), "verdict": verdict(each, ALPHA), "reading": reading(each, comparison.tests, ALPHA)}
+            for each in comparison.differences
+        ],
+        "ranking": ranking,
+        "caveats": list(comparison.caveats),
+    }
+    plain: dict[str, Any] = finite_or_none(content)
+    return plain

@@ -1,0 +1,97 @@
+"""Everything that a report of a cross-validation says; tables.py and the figures put it on paper."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nnunetv2_comnet.comparison.outcome import Comparison
+from nnunetv2_comnet.comparison.verdict import as_json
+from nnunetv2_comnet.cv_report.data import Data
+from nnunetv2_comnet.cv_report.held_out import HeldOut
+from nnunetv2_comnet.cv_report.probabilities import Calibration
+from nnunetv2_comnet.cv_report.summary import DDOF, CvTable, against_paper
+from nnunetv2_comnet.evaluation.results import Evaluation
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Content:
+    """evaluations, held_out, calibration: by the model's name, in the order given. tables: one per metric, Dice first.
+
+    notes: what a reader must know besides, a sentence each.
+    """
+
+    dataset: str
+    data: Data
+    protocol: str
+    evaluations: Mapping[str, Evaluation]
+    held_out: Mapping[str, HeldOut]
+    calibration: Mapping[str, Calibration]
+    tables: tuple[CvTable, ...]
+    comparison: Comparison | None
+    notes: tuple[str, ...]
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.evaluations)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; null where a number is not defined."""
+        return {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "data": {"kind": self.data.kind, "remark": self.data.remark},
+            "protocol": self.protocol,
+            "deviation": {"over": "folds", "ddof": DDOF},
+            "models": {name: self._model(name) for name in self.models},
+            "tables": {table.metric: _table(table) for table in self.tables},
+            "differences": [] if self.comparison is None else as_json(self.comparison)["differences"],
+            "notes": list(self.notes),
+        }
+
+    def _model(self, name: str) -> dict[str, Any]:
+        held_out = self.held_out[name]
+        model = held_out.trained.model
+        return {
+            "trainer": model.trainer,
+            "plans": model.plans,
+            "configuration": model.configuration,
+            "folder": str(held_out.trained.folder),
+            "cases_by_fold": {
+                str(fold): [case for case, of in held_out.fold_of.items() if of == fold] for fold in held_out.folds
+            },
+            "missing_folds": list(held_out.missing_folds),
+            "missing_cases": {str(fold): list(cases) for fold, cases in (held_out.missing_cases or {}).items()},
+            "reliability": self.calibration[name].table,
+        }
+
+
+def _table(table: CvTable) -> dict[str, Any]:
+    beside = {entry.name: entry for entry in against_paper(table)}
+    rows = {}
+    for row in table.rows:
+        columns = {
+            column: {
+                "mean": _number(mean),
+                "sd": _number(sd),
+                "by_fold": {str(fold): _number(value) for fold, value in zip(row.folds, values, strict=True)},
+                **_paper_part(beside, row.name, column),
+            }
+            for column, mean, sd, values in zip(
+                table.columns, row.mean.tolist(), row.sd.tolist(), row.by_fold.T.tolist(), strict=True
+            )
+        }
+        rows[row.name] = {"cases": row.cases, "columns": columns}
+    return rows
+
+
+def _paper_part(beside: Mapping[str, Any], name: str, column: str) -> dict[str, Any]:
+    if name not in beside or column not in beside[name].difference:
+        return {}
+    mean, sd = beside[name].paper[column]
+    return {"paper": {"mean": mean, "sd": sd, "difference": _number(beside[name].difference[column])}}
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value

@@ -1,0 +1,116 @@
+"""Calibration of held-out probabilities, where the validation kept them (`nnUNetv2_train ... --val --npz`).
+
+nnU-Net's npz hold (region, Z, Y, X) on the axes of its reader; the truth is turned onto the same, and a map that does
+not give the predicted mask back is not used.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.cv_report.dataset import CvDataset
+from nnunetv2_comnet.cv_report.held_out import HeldOut
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.evaluation.calibration import TUMOUR, Bins, calibration, near_tumour, pooled
+from nnunetv2_comnet.evaluation.images import ENDING
+from nnunetv2_comnet.files import read_checked
+from nnunetv2_comnet.nifti import read_sitk
+from nnunetv2_comnet.regions import SHORT_NAMES
+
+# nnU-Net's readers of NIfTI, and whether they turn an image before it becomes an array.
+READERS = {"SimpleITKIO": None, "NibabelIO": None, "SimpleITKIOWithReorient": "RAS", "NibabelIOWithReorient": "RAS"}
+_DIFFERENT = 0.01  # of the mask's voxels may differ: rounding where a probability is 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """table: as in an evaluation's information["reliability"], over all cases that have probabilities; None: no case.
+
+    cases: how many have. notes: what was not used, and why.
+    """
+
+    table: dict[str, Any] | None
+    cases: int
+    notes: tuple[str, ...] = ()
+
+
+def held_out_calibration(
+    held_out: HeldOut, dataset: CvDataset, progress: Callable[..., Iterable[str]] | None = None
+) -> Calibration:
+    """Reliability near the true tumour, region by region, all held-out voxels together."""
+    cases = [case for case in held_out.fold_of if (held_out.validation(case) / f"{case}.npz").is_file()]
+    if not cases:
+        return Calibration(None, 0)
+    name = held_out.trained.name
+    plans = read_checked(held_out.trained.folder / "plans.json", dict[str, Any], "restore it")
+    reader = plans.get("image_reader_writer")
+    if reader not in READERS:
+        return Calibration(None, 0, (f"{name}: no reliability, since the axes of reader {reader} are not known",))
+    notes: list[str] = []
+    shown = cases if progress is None else progress(cases, total=len(cases))
+    table = pooled(_bins(held_out, dataset, READERS[reader], shown, notes))
+    used = len(cases) - len(notes)
+    if used < len(held_out.fold_of):
+        notes.append(f"{name}: reliability over {used} of {len(held_out.fold_of)} held-out cases")
+    return Calibration(table, used, tuple(notes))
+
+
+def _bins(
+    held_out: HeldOut, dataset: CvDataset, orientation: str | None, cases: Iterable[str], notes: list[str]
+) -> Iterator[dict[str, dict[str, Bins]]]:
+    for case in cases:
+        folder = held_out.validation(case)
+        try:
+            maps = _maps(folder / f"{case}.npz", folder / (case + ENDING), dataset.class_order, orientation)
+            truth, spacing_mm_zyx = _oriented(dataset.reference / (case + ENDING), orientation)
+        except DataError as error:
+            notes.append(f"{held_out.trained.name}: probabilities of {case} are not used: {error}")
+            continue
+        near = near_tumour(truth > 0, spacing_mm_zyx)
+        found = {}
+        for probability, (name, labels) in zip(maps, dataset.regions.items(), strict=True):
+            _, bins = calibration(probability, np.isin(truth, labels), None, near)
+            found[SHORT_NAMES.get(name, name)] = {TUMOUR: bins[TUMOUR]}
+        yield found
+
+
+def _maps(npz: Path, mask: Path, class_order: Sequence[int], orientation: str | None) -> npt.NDArray[np.floating]:
+    """(region, Z, Y, X), after it gave the predicted mask."""
+    try:
+        with np.load(npz) as content:
+            maps: npt.NDArray[np.floating] = content["probabilities"]
+    except Exception as error:  # numpy and zipfile raise what the damage happens to cause
+        raise DataError(f"{npz.name} cannot be read; make it again with --val --npz") from error
+    predicted, _ = _oriented(mask, orientation)
+    if maps.shape != (len(class_order), *predicted.shape):
+        raise DataError(f"{npz.name} has shape {maps.shape} where {(len(class_order), *predicted.shape)} is expected")
+    painted = np.zeros_like(predicted)
+    for probability, label in zip(maps, class_order, strict=True):
+        painted[probability > 0.5] = label
+    if (painted != predicted).sum() > _DIFFERENT * max(1, (predicted > 0).sum()):
+        raise DataError(f"{npz.name} is not of the mask beside it; make both again with --val --npz")
+    return maps
+
+
+def _oriented(path: Path, orientation: str | None) -> tuple[npt.NDArray[np.integer], tuple[float, ...]]:
+    """Voxels (Z, Y, X) on the reader's axes, and the spacing in the same order."""
+    import SimpleITK
+
+    image = read_sitk(path)
+    if orientation is not None:
+        image = SimpleITK.DICOMOrient(image, orientation)
+    return SimpleITK.GetArrayFromImage(image), tuple(reversed(image.GetSpacing()))
+
+
+def ece_of(bins: Mapping[str, list[Any]]) -> float:
+    """The expected calibration error of a reliability table's region and place; NaN without voxels."""
+    voxels = np.array(bins["voxels"], np.float64)
+    filled = voxels > 0
+    if not filled.any():
+        return float("nan")
+    gap = np.abs(np.array(bins["probability"], np.float64) - np.array(bins["observed"], np.float64))[filled]
+    return float((gap * voxels[filled]).sum() / voxels.sum())

@@ -1,0 +1,155 @@
+"""The paper's table, and what stands beside it, as Markdown and LaTeX."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from nnunetv2_comnet.cv_report.content import Content
+from nnunetv2_comnet.cv_report.paper import DATA
+from nnunetv2_comnet.cv_report.summary import CvTable, against_paper
+from nnunetv2_comnet.evaluation.results import METRICS
+
+Cell = Callable[[float, float, int, bool], str]  # mean, deviation, digits, whether it is the best
+
+
+def as_markdown(content: Content) -> str:
+    """The whole report as text: tables, the paper's figures, paired differences, notes."""
+    parts = [f"# Cross-validation on {content.dataset}", f"Data: {content.data.remark}"]
+    for table in content.tables:
+        rows = _rows(table, _markdown_cell)
+        parts += [f"## {METRICS[table.metric].label}", caption(content, table), _piped(["model", *table.columns], rows)]
+        parts += _paper_markdown(content, table)
+    parts += _differences(content)
+    if content.notes:
+        parts += ["## What to know", "\n".join(f"- {note}" for note in content.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def caption(content: Content, table: CvTable) -> str:
+    """What the numbers of a table are, in a few sentences."""
+    metric = METRICS[table.metric]
+    better = "higher is better" if metric.better == "higher" else "lower is better"
+    best = f" Bold: the best mean ({better}); whether a difference is more than chance, the paired table says."
+    counts = sorted({len(row.folds) for row in table.rows})
+    cases = sorted({row.cases for row in table.rows})
+    return (
+        f"{metric.label}, protocol {content.protocol}: mean ± standard deviation (n - 1) over "
+        f"{_range(counts)} fold{'' if counts == [1] else 's'} of the mean over each fold's held-out cases; "
+        f"{_range(cases)} cases." + (best if len(table.rows) > 1 else "")
+    )
+
+
+def as_latex(content: Content) -> str:
+    """A table environment per metric, and one for the paper's figures; needs the package booktabs."""
+    return "\n\n".join(part for table in content.tables for part in _latex_tables(content, table)) + "\n"
+
+
+def _rows(table: CvTable, cell: Cell) -> list[list[str]]:
+    digits = METRICS[table.metric].digits
+    rows = []
+    for index, row in enumerate(table.rows):
+        cells = [
+            cell(mean, sd, digits, index in best)
+            for mean, sd, best in zip(row.mean.tolist(), row.sd.tolist(), table.best, strict=True)
+        ]
+        rows.append([row.name, *cells])
+    return rows
+
+
+def _markdown_cell(mean: float, sd: float, digits: int, best: bool) -> str:
+    if math.isnan(mean):
+        return "-"
+    text = f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+    return f"**{text}**" if best else text
+
+
+def _latex_cell(mean: float, sd: float, digits: int, best: bool) -> str:
+    if math.isnan(mean):
+        return "--"
+    text = f"{mean:.{digits}f}" + ("" if math.isnan(sd) else rf" $\pm$ {sd:.{digits}f}")
+    return rf"\textbf{{{text}}}" if best else text
+
+
+def _paper_rows(table: CvTable, cell: Cell, around: str = "") -> list[list[str]]:
+    """Two lines for each of the paper's models: its figures, and ours minus them (`around`: LaTeX's dollar)."""
+    digits, rows = METRICS[table.metric].digits, []
+    for entry in against_paper(table):
+        figures = [cell(*entry.paper[c], digits, False) if c in entry.paper else "" for c in table.columns]
+        differences = [
+            f"{around}{entry.difference[c]:+.{digits}f}{around}" if c in entry.difference else "" for c in table.columns
+        ]
+        rows += [[f"{entry.paper_name}, the paper", *figures], [f"{entry.name} minus the paper's", *differences]]
+    return rows
+
+
+def _paper_markdown(content: Content, table: CvTable) -> list[str]:
+    rows = _paper_rows(table, _markdown_cell)
+    if not rows:
+        return []
+    mark = "" if content.data.is_the_papers else f"**{content.data.remark}**"
+    lead = f"Beside the paper's own figures ({DATA}, five-fold; its kind of deviation is not stated)."
+    return ["### The paper's figures", f"{lead} {mark}".strip(), _piped(["model", *table.columns], rows)]
+
+
+def _differences(content: Content) -> list[str]:
+    comparison = content.comparison
+    if comparison is None:
+        return []
+    parts = ["## Paired differences"]
+    parts.append(
+        "First minus second, mean over cases with its 95 % bootstrap interval (cases resampled); comparison.md has the "
+        "tests. An interval that holds 0 does not support a difference."
+    )
+    for metric in comparison.metrics:
+        digits = METRICS[metric].digits
+        rows: dict[tuple[str, str], list[str]] = {}
+        for each in (each for each in comparison.differences if each.metric == metric):
+            row = rows.setdefault((each.first, each.second), [f"{each.first} - {each.second}", str(each.pairs)])
+            interval = "" if math.isnan(each.low) else f" ({each.low:+.{digits}f} to {each.high:+.{digits}f})"
+            row.append("-" if math.isnan(each.mean) else f"{each.mean:+.{digits}f}{interval}")
+        parts.append(_piped([METRICS[metric].label, "cases", *comparison.regions], list(rows.values())))
+    parts.append("\n".join(f"- {caveat}" for caveat in comparison.caveats))
+    return [part for part in parts if part]
+
+
+def _latex_tables(content: Content, table: CvTable) -> list[str]:
+    label = re.sub("[^a-z0-9]+", "-", table.metric)
+    ours = _tabular(["model", *table.columns], _rows(table, _latex_cell))
+    found = [_environment(ours, caption(content, table) + f" Data: {content.data.title}.", f"tab:cv-{label}")]
+    paper = _paper_rows(table, _latex_cell, "$")
+    if paper:
+        text = f"The paper's figures and ours minus them. {content.data.remark}"
+        found.append(_environment(_tabular(["model", *table.columns], paper), text, f"tab:cv-{label}-paper"))
+    return found
+
+
+def _environment(tabular: str, text: str, label: str) -> str:
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(text)}}}", rf"\label{{{label}}}", tabular]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _tabular(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
+        r"\toprule",
+        " & ".join(_escaped(word) for word in header) + r" \\",
+        r"\midrule",
+        *(" & ".join([_escaped(row[0]), *row[1:]]) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
+    return text.replace("±", r"$\pm$").replace("n - 1", "$n-1$").replace("~", r"\textasciitilde ")
+
+
+def _piped(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

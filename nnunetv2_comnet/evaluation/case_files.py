@@ -1,0 +1,142 @@
+"""One case from its files to its scores; whatever is wrong with a file is said, in the case's state and note."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.evaluation.calibration import Bins, calibration, near_tumour
+from nnunetv2_comnet.evaluation.case_scores import Scores, missing_scores, score_case
+from nnunetv2_comnet.evaluation.images import Image, label_map, read_image, unknown_labels
+from nnunetv2_comnet.evaluation.overlap import Mask
+from nnunetv2_comnet.evaluation.results import (
+    BAD_REFERENCE,
+    METRICS,
+    MISSING,
+    OTHER_GRID,
+    SCORED,
+    UNKNOWN_LABEL,
+    UNREADABLE,
+    CaseScores,
+)
+from nnunetv2_comnet.regions import ED, ET, NCR, SHORT_NAMES
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """What is scored and how. probabilities: by short region name, empty where none are wanted."""
+
+    case: str
+    reference: Path
+    prediction: Path
+    probabilities: Mapping[str, Path]
+    image: Path | None
+    regions: Mapping[str, tuple[int, ...]]
+    protocol: str
+    only: tuple[str, ...] | None
+
+    @property
+    def known_labels(self) -> set[int]:
+        """Labels that may occur: those of the regions, and the three that every written mask may hold."""
+        return {NCR, ED, ET, *(label for labels in self.regions.values() for label in labels)}
+
+    def wants(self, metric: str) -> bool:
+        """Whether the metric is asked for."""
+        return self.only is None or metric in self.only
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case's scores, and its bins of probability by region and place."""
+
+    scores: CaseScores
+    bins: Mapping[str, Mapping[str, Bins]] = field(default_factory=dict)
+
+
+def evaluate_case(files: CaseFiles) -> Outcome:
+    """Scores one case. A prediction that cannot be used scores as a missing one; without a reference nothing does."""
+    try:
+        truth = read_image(files.reference)
+    except DataError as error:
+        return Outcome(CaseScores(files.case, BAD_REFERENCE, str(error), {}))
+    strange = unknown_labels(truth, files.known_labels)
+    if strange:
+        note = (
+            f"{files.reference} has label {strange}, which is none of its dataset's; convert it with `comnet convert`"
+        )
+        return Outcome(CaseScores(files.case, BAD_REFERENCE, note, {}))
+    state, note, prediction = _read_prediction(files, truth)
+    if prediction is None:
+        scores = missing_scores(label_map(truth), truth.spacing_mm_zyx, files.regions, files.protocol, only=files.only)
+        return Outcome(CaseScores(files.case, state, note, scores))
+    scores = score_case(
+        label_map(truth),
+        label_map(prediction),
+        truth.spacing_mm_zyx,
+        files.regions,
+        files.protocol,
+        only=files.only,
+    )
+    note, bins = _add_calibration(files, truth, scores)
+    ordered = {region: {m: values[m] for m in METRICS if m in values} for region, values in scores.items()}
+    return Outcome(CaseScores(files.case, SCORED, note, ordered), bins)
+
+
+def _read_prediction(files: CaseFiles, truth: Image) -> tuple[str, str, Image | None]:
+    """State, note, and the image where it can be scored."""
+    if not os.path.lexists(files.prediction):  # a folder or a broken link of that name is told apart
+        return MISSING, f"{files.prediction} does not exist; scored as missing", None
+    try:
+        image = read_image(files.prediction)
+    except DataError as error:
+        return UNREADABLE, f"{error}; scored as missing", None
+    difference = image.difference_from(truth)
+    if difference:
+        return OTHER_GRID, f"{files.prediction} is on another grid: {difference}; scored as missing", None
+    strange = unknown_labels(image, files.known_labels)
+    if strange:
+        return UNKNOWN_LABEL, f"{files.prediction} has label {strange}, which no region holds; scored as missing", None
+    return SCORED, "", image
+
+
+def _add_calibration(
+    files: CaseFiles, truth: Image, scores: dict[str, Scores]
+) -> tuple[str, dict[str, dict[str, Bins]]]:
+    """Adds the scores of probabilities; returns a note of what is wrong with them, or "", and the bins."""
+    if not files.probabilities or not any(files.wants(name) for name in ("ece_brain", "ece_tumour", "brier")):
+        return "", {}
+    labels = label_map(truth)
+    near = near_tumour(labels > 0, truth.spacing_mm_zyx)
+    note, brain = _brain(files, truth)
+    bins = {}
+    for name, members in files.regions.items():
+        short = SHORT_NAMES.get(name, name)
+        try:
+            probability = _read_map(files.probabilities[short], truth)
+        except DataError as error:
+            return f"no calibration: {error}", {}
+        values, bins[short] = calibration(probability, np.isin(labels, members), brain, near)
+        scores[short] |= {metric: value for metric, value in values.items() if files.wants(metric)}
+    return note, bins
+
+
+def _brain(files: CaseFiles, truth: Image) -> tuple[str, Mask | None]:
+    """The nonzero voxels of the first channel."""
+    if files.image is None or not files.image.is_file():
+        where = "" if files.image is None else f" ({files.image} does not exist)"
+        return f"no calibration in the brain: no image{where}; name the folder of images with --images", None
+    try:
+        return "", _read_map(files.image, truth) != 0
+    except DataError as error:
+        return f"no calibration in the brain: {error}", None
+
+
+def _read_map(path: Path, truth: Image) -> np.ndarray:
+    image = read_image(path)
+    difference = image.difference_from(truth)
+    if difference:
+        raise DataError(f"{path} is on another grid: {difference}")
+    return image.voxels

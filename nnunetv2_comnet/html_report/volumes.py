@@ -1,0 +1,163 @@
+"""One case's volumes on one grid, turned as figures.py hangs them, cut to the head.
+
+Arrays are (z, y, x) = (to superior, to posterior, to the patient's left). What cannot be shown is told in a sentence;
+one bad file does not take the others away.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.html_report.sources import CaseFiles
+from nnunetv2_comnet.nifti import read_sitk
+
+Volume = npt.NDArray[Any]
+_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
+_MARGIN_VOXELS = 2
+
+
+@dataclass
+class CaseVolumes:
+    """What was read of a case. maps: the maximum over the regions of each kind's absolute value.
+
+    offset_zyx: where the arrays begin in the oriented volume of shape full_zyx. notes: what is missing, and why.
+    """
+
+    case: str
+    spacing_mm_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    full_zyx: tuple[int, ...] = (0, 0, 0)
+    offset_zyx: tuple[int, int, int] = (0, 0, 0)
+    images: dict[str, Volume] = field(default_factory=dict)
+    truth: Volume | None = None
+    prediction: Volume | None = None
+    maps: dict[str, Volume] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def arrays(self) -> list[Volume]:
+        """All that is there."""
+        labels = [volume for volume in (self.truth, self.prediction) if volume is not None]
+        return [*self.images.values(), *labels, *self.maps.values()]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    def difference(self, other: "_Grid") -> str:
+        """What differs, in a word; "" for the same grid."""
+        for name in ("size", "spacing", "origin", "direction"):
+            if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=_GRID_TOLERANCE):
+                return name
+        return ""
+
+
+def read_case(files: CaseFiles) -> CaseVolumes:
+    """Reads all files of a case and cuts them to the head.
+
+    The prediction's grid is the case's (else the truth's, else the first image's); files on another are left out.
+    """
+    result = CaseVolumes(files.case)
+    grid: _Grid | None = None
+    for what, path in _in_order(files):
+        try:
+            volume, own = _read(path)
+        except DataError as error:
+            result.notes.append(f"{what}: {error}".replace(str(path), path.name))
+            continue
+        grid = grid or own
+        if difference := grid.difference(own):
+            result.notes.append(f"{what} is on another grid ({difference} differs) and is not shown")
+            continue
+        _keep(result, what, volume)
+    if grid is None:
+        result.notes.append("no file of this case can be read")
+        return result
+    result.spacing_mm_zyx = (grid.spacing[2], grid.spacing[1], grid.spacing[0])
+    result.full_zyx = tuple(reversed(grid.size))
+    _cut(result)
+    return result
+
+
+def read_labels(*paths: Path) -> list[Volume]:
+    """Label maps, oriented, uint8. Raises `DataError` where one is unreadable or on another grid than the first."""
+    found = [_read(path) for path in paths]
+    for path, (_, grid) in zip(paths, found, strict=True):
+        if difference := found[0][1].difference(grid):
+            raise DataError(f"{path} is on another grid than {paths[0]}: {difference} differs")
+    return [_as_labels(volume) for volume, _ in found]
+
+
+def read_map(paths: tuple[Path, ...]) -> Volume:
+    """Maps of several regions as one: the largest absolute value, float32."""
+    volumes = [np.abs(_read(path)[0].astype(np.float32)) for path in paths]
+    if len({volume.shape for volume in volumes}) > 1:
+        raise DataError(f"{paths[0]} and the other regions' maps have different shapes; predict the case again")
+    return np.nan_to_num(np.maximum.reduce(volumes))
+
+
+def _in_order(files: CaseFiles) -> Iterator[tuple[str, Path]]:
+    if files.prediction:
+        yield "prediction", files.prediction
+    if files.truth:
+        yield "truth", files.truth
+    yield from files.images.items()
+    yield from ((kind, path) for kind, paths in files.maps.items() for path in paths)
+
+
+def _keep(result: CaseVolumes, what: str, volume: Volume) -> None:
+    if what in ("truth", "prediction"):
+        setattr(result, what, _as_labels(volume))
+    elif what in ("disagreement", "entropy", "spread", "correction"):
+        values = np.nan_to_num(np.abs(volume.astype(np.float32)))
+        earlier = result.maps.get(what)
+        result.maps[what] = values if earlier is None else np.maximum(earlier, values)
+    else:
+        result.images[what] = volume
+
+
+def _as_labels(volume: Volume) -> npt.NDArray[np.uint8]:
+    if volume.dtype == np.uint8:
+        return volume
+    return np.clip(np.rint(volume), 0, 255).astype(np.uint8)
+
+
+def _cut(result: CaseVolumes) -> None:
+    """To the box around everything that is not 0 in an image or a label map."""
+    shown = [*result.images.values(), *(v for v in (result.truth, result.prediction) if v is not None)]
+    shown = shown or list(result.maps.values())
+    filled = np.any([volume != 0 for volume in shown], axis=0)
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = (int(found[0]), int(found[-1])) if found.size else (0, filled.shape[axis] - 1)
+        box.append(slice(max(0, low - _MARGIN_VOXELS), min(filled.shape[axis], high + 1 + _MARGIN_VOXELS)))
+    cut = tuple(box)
+    result.offset_zyx = (box[0].start, box[1].start, box[2].start)
+    result.images = _all_cut(result.images, cut)
+    result.maps = _all_cut(result.maps, cut)
+    result.truth = None if result.truth is None else result.truth[cut]
+    result.prediction = None if result.prediction is None else result.prediction[cut]
+
+
+def _all_cut(volumes: Mapping[str, Volume], cut: tuple[slice, ...]) -> dict[str, Volume]:
+    return {name: volume[cut] for name, volume in volumes.items()}
+
+
+def _read(path: Path) -> tuple[Volume, _Grid]:
+    import SimpleITK
+
+    image = read_sitk(path)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise DataError(f"{path.name} is not one volume of three axes")
+    image = SimpleITK.DICOMOrient(image, "LPS")
+    grid = _Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return SimpleITK.GetArrayFromImage(image), grid

@@ -1,0 +1,1 @@
+"""GPU code that nobody has timed."""

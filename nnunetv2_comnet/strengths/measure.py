@@ -1,0 +1,167 @@
+"""Measures how held-out cases fare at every correction strength, and writes calibration.json beside the model.
+
+Every case is predicted by the fold that did not see it, in nnU-Net's own way and on its own grid. Resampling is linear,
+so logits and correction are resampled once and every strength follows exactly.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from pydantic import BaseModel, ConfigDict
+
+from nnunetv2_comnet.crossval import FILE as SPLITS
+from nnunetv2_comnet.crossval import read_splits
+from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import read_checked, read_json, sha256, write_json
+from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regions_of
+from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log
+from nnunetv2_comnet.inference.options import Options
+from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.strengths.choose_strength import Choice, Table, choose
+from nnunetv2_comnet.strengths.strengths_file import FILE, STRENGTHS, Calibration
+
+MEASURED = "calibration_cases.json"  # what an interrupted run has measured so far
+Maps = npt.NDArray[np.float32]
+Progress = Callable[[Sequence[str]], Iterable[str]]
+
+
+class _Measured(BaseModel):
+    """What an interrupted run has left: what it depended on (`_run`), and Dice (R, len(STRENGTHS)) by case."""
+
+    model_config = ConfigDict(extra="allow")
+
+    dice: dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Held:
+    """The cases of one fold's validation set."""
+
+    fold: int
+    cases: tuple[str, ...]
+
+
+def calibrate(
+    model_folder: Path, preprocessed: Path, *, options: Options, device: str, progress: Progress
+) -> dict[str, Choice]:
+    """Calibrates the refiner of every fold in `model_folder` and stores the strengths with the model.
+
+    preprocessed: the dataset's folder in nnUNet_preprocessed. progress: wraps the cases of a fold, for a bar.
+    Raises ConfigurationError for a model without a refiner, DataError for folds or cases that are missing.
+    """
+    model = open_model(model_folder, None)
+    regions = list(regions_of(model.dataset_json()))
+    hashes = {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints}
+    measured = _already_measured(model, hashes, options)
+    held = _held_out(preprocessed, model)
+    if len(held) < 2:  # said before hours of measuring
+        raise ConfigurationError("a calibration needs the held-out cases of two folds or more; train more folds")
+    for part in held:
+        missing = [case for case in part.cases if case not in measured]
+        if not missing:
+            continue
+        predictor = CoMNeTPredictor(model.path, [part.fold], options=options, device=device)
+        for case in progress(missing):
+            measured[case] = _dice_by_strength(predictor, preprocessed, case).tolist()
+            write_json(model.path / MEASURED, {**_run(hashes, options), "dice": measured})
+    order = [(part.fold, case) for part in held for case in part.cases]
+    table: Table = np.array([measured[case] for _, case in order], dtype=np.float64)
+    choices = dict(zip(regions, choose(table, [fold for fold, _ in order]), strict=True))
+    _store(model, choices, hashes, [case for _, case in order], options)
+    return choices
+
+
+def _held_out(preprocessed: Path, model: ModelFolder) -> list[Held]:
+    splits = read_splits(preprocessed / SPLITS)
+    folds = [fold for fold in model.folds if isinstance(fold, int)]
+    if any(fold >= len(splits) for fold in folds):
+        raise DataError(f"{model.path} has fold {max(folds)}, but splits_final.json has {len(splits)} folds")
+    return [Held(fold, tuple(sorted(splits[fold]["val"]))) for fold in folds]
+
+
+def _dice_by_strength(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> Table:
+    """Dice (R, len(STRENGTHS)) of one case on its own grid."""
+    identifier = predictor.configuration_manager.data_identifier
+    data_folder = str(preprocessed / identifier)
+    try:
+        data, _, _, properties = infer_dataset_class(data_folder)(data_folder, [case]).load_case(case)
+    except Exception as error:  # whatever a missing or broken file makes the reader throw
+        raise DataError(f"case {case} cannot be read from {data_folder}; preprocess the dataset again") from error
+    with torch.inference_mode(), nnunet_messages_to_log():
+        logits, correction = predictor.coarse_and_correction(torch.from_numpy(np.array(data[:])), properties)
+        truth = _truth(predictor, preprocessed, case)
+    box = tuple(slice(*side) for side in properties["bbox_used_for_cropping"])
+    everywhere = (slice(None), *box)
+    inside = truth[everywhere]
+    beyond = truth.sum(axis=(1, 2, 3)) - inside.sum(axis=(1, 2, 3))  # cropping took these away: never found
+    columns = [_dice(logits + np.float32(alpha) * correction > 0, inside, beyond) for alpha in STRENGTHS]
+    return np.stack(columns, axis=1)
+
+
+def _truth(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> npt.NDArray[np.bool_]:
+    """Region masks (R, Z, Y, X) of the whole image, axes as in the plans."""
+    path = preprocessed / "gt_segmentations" / (case + predictor.dataset_json["file_ending"])
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: the calibration needs the truth of every held-out case")
+    labels, _ = predictor.writer.read_seg(str(path))
+    labels = labels[0].transpose(predictor.plans_manager.transpose_forward)
+    return np.stack([np.isin(labels, members) for members in predictor.regions.values()])
+
+
+def _dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], beyond: npt.NDArray[np.int64]) -> Table:
+    """Per region; both empty 1, one empty 0."""
+    axes = (1, 2, 3)
+    sizes = predicted.sum(axis=axes) + truth.sum(axis=axes) + beyond
+    overlap = (predicted & truth).sum(axis=axes)
+    return np.where(sizes > 0, 2 * overlap / np.maximum(sizes, 1), 1.0)
+
+
+def _run(hashes: dict[str, str], options: Options) -> dict[str, Any]:
+    """What measurements depend on; others are not taken over."""
+    return {
+        "checkpoints": hashes,
+        "strengths": list(STRENGTHS),
+        "steps": options.steps,
+        "samples": options.samples,
+        "eta": options.eta,
+        "seed": options.seed,
+        "tile_step_size": options.tile_step_size,
+        "use_mirroring": options.use_mirroring,
+    }
+
+
+def _already_measured(model: ModelFolder, hashes: dict[str, str], options: Options) -> dict[str, list[list[float]]]:
+    path = model.path / MEASURED
+    if not path.is_file():
+        return {}
+    stored = read_checked(path, _Measured, "delete it to measure anew")
+    run = _run(hashes, options)
+    return stored.dice if {name: getattr(stored, name, None) for name in run} == run else {}
+
+
+def _store(
+    model: ModelFolder, choices: dict[str, Choice], hashes: dict[str, str], cases: list[str], options: Options
+) -> None:
+    """calibration.json with the evidence, and the strengths into plans.json, which stock prediction and zips carry."""
+    evidence = {
+        "regions": {region: asdict(choice) for region, choice in choices.items()},
+        "cases": cases,
+        **{name: value for name, value in _run(hashes, options).items() if name != "checkpoints"},
+    }
+    strength = {region: choice.strength for region, choice in choices.items()}
+    calibration = Calibration(format=1, strength=strength, checkpoints=hashes, evidence=evidence)
+    write_json(model.path / FILE, calibration.model_dump(mode="json"))
+    plans = read_json(model.path / "plans.json")
+    if SECTION not in plans:
+        raise ConfigurationError(f"{model.path / 'plans.json'} has no '{SECTION}' section; train with our trainer")
+    plans[SECTION].setdefault("refiner", {})["strength"] = list(strength.values())
+    write_json(model.path / "plans.json", plans)
+    os.remove(model.path / MEASURED)

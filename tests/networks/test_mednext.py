@@ -10,8 +10,9 @@ from random_weights import randomise
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
-from nnunetv2_comnet.networks import MedNeXt, MedNeXtConfig, mednext, mednext_from_plans, triton
+from nnunetv2_comnet.networks import MedNeXt, MedNeXtConfig, mednext, mednext_from_plans
 from nnunetv2_comnet.networks.blocks import MedNeXtBlock
+from nnunetv2_comnet.networks.experimental import triton
 
 PLANS_STRIDES = [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
 

@@ -18,12 +18,12 @@ MIN_FREE_GB = 5.0  # a fold of checkpoints and the predictions of a few hundred 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's report; `mend` says what to do where `well` is false."""
+    """One line of the doctor's report; `remedy` says what to do where `well` is false."""
 
     name: str
     well: bool
     found: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def extension_folder() -> Path:
@@ -61,7 +61,7 @@ def examine() -> Iterator[Check]:
 def _versions() -> Iterator[Check]:
     python = ".".join(str(part) for part in sys.version_info[:3])
     yield Check("python", sys.version_info >= (3, 10), python, "install Python 3.10 or newer")
-    for package, accepts, mend in (
+    for package, accepts, remedy in (
         (
             "nnunetv2",
             lambda v: (2, 8) <= v < (3,),
@@ -77,10 +77,10 @@ def _versions() -> Iterator[Check]:
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(package, False, "not installed", mend)
+            yield Check(package, False, "not installed", remedy)
             continue
         numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdecimal())
-        yield Check(package, accepts(numbers), version, mend)
+        yield Check(package, accepts(numbers), version, remedy)
     yield _torchvision_fits_torch()
 
 
@@ -109,13 +109,19 @@ def _variables() -> Iterator[Check]:
             yield Check(name, False, f"{value} is not a folder", f"mkdir -p {value}")
         else:
             yield Check(name, os.access(value, os.W_OK), value, f"make {value} writable, or name another folder")
-    folder = extension_folder()
-    value = os.environ.get(EXTENSION_VARIABLE, "")
-    named = any(Path(part).resolve() == folder.resolve() for part in value.split(os.pathsep) if part.strip())
-    yield Check(EXTENSION_VARIABLE, named, value or "not set", 'eval "$(comnet env)"')
+    value = os.environ.get(EXTENSION_VARIABLE)
+    yield Check(EXTENSION_VARIABLE, _extension_is_named(), value or "not set", 'eval "$(comnet env)"')
+
+
+def _extension_is_named() -> bool:
+    folder, value = extension_folder().resolve(), os.environ.get(EXTENSION_VARIABLE, "")
+    return any(Path(part).resolve() == folder for part in value.split(os.pathsep) if part.strip())
 
 
 def _trainers() -> Iterator[Check]:
+    """Whether nnU-Net finds each trainer; nothing where the variable does not say where: that has been told."""
+    if not _extension_is_named():
+        return
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     for name in trainer_names():
@@ -130,7 +136,7 @@ def _trainers() -> Iterator[Check]:
                 name,
                 False,
                 f"stock nnU-Net does not find it: {reason[:200]}",
-                'eval "$(comnet env)"; if that is done, mend the checks above',
+                "fix the checks above; if all are well, reinstall: pip install --force-reinstall nnunetv2-comnet",
             )
 
 

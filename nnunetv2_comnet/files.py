@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ PARTIAL = ".partial-"
 GENERATED_MARKER = "phantom.json"  # in a folder of generated patients, whose data must never pass for real ones
 
 
+_CLOCK_TICK_NS = 1_000_000_000  # coarser than any file system's clock but FAT's
+_digests: dict[tuple[str, int, int, int, int], str] = {}  # by path, inode, size and times of change
 _MAKE_ROOM, _MAY_NOT = "make room", "choose a folder that may be written to"
 _REMEDIES = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -148,15 +151,25 @@ def same_when_folded(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def sha256(source: str | os.PathLike[str]) -> str:
-    """The file's digest, in hexadecimal; a file that cannot be read is a `DataError`."""
-    digest = hashlib.sha256()
+    """Computes the file's digest, in hexadecimal; a file that cannot be read is a `DataError`.
+
+    A file that has not changed since this process read it is not read again: checkpoints are large, and strengths,
+    manifest and record each ask for theirs.
+    """
     try:
-        with open(source, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        status = os.stat(source)
+        state = (os.path.realpath(source), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if state not in _digests:
+            digest = hashlib.sha256()
+            with open(source, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _CLOCK_TICK_NS:
+                return digest.hexdigest()  # a change within the clock's tick would leave the same times
+            _digests[state] = digest.hexdigest()
+        return _digests[state]
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

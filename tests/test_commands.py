@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nnunetv2_comnet.doctor import extension_folder, trainer_names
+from nnunetv2_comnet.doctor import examine, extension_folder, trainer_names
 
 COMMANDS = (
     "convert", "plan", "calibrate", "predict", "merge-parts", "evaluate", "compare", "cv-report", "fit-postprocessing",
@@ -44,7 +44,7 @@ def test_the_doctor_is_content_with_a_good_environment(run: Any, nnunet_folders:
         assert f"{name}: stock nnU-Net finds it in nnunetv2_comnet.trainers" in answer.stdout
 
 
-def test_the_doctor_names_each_thing_wrong_with_its_mend(run: Any, nnunet_folders: Path, tmp_path: Path) -> None:
+def test_the_doctor_names_each_thing_wrong_once_with_its_remedy(run: Any, nnunet_folders: Path, tmp_path: Path) -> None:
     # A torchvision that does not fit: what a CPU build of torch beside the index's torchvision looks like.
     broken = tmp_path / "site" / "torchvision"
     broken.mkdir(parents=True)
@@ -58,15 +58,30 @@ def test_the_doctor_names_each_thing_wrong_with_its_mend(run: Any, nnunet_folder
     assert "Traceback" not in answer.stdout + answer.stderr
     for said in (
         "wrong  nnUNet_raw: not set",
-        "mend: export nnUNet_raw=/a/folder/of/yours",
-        f"mend: mkdir -p {tmp_path / 'absent'}",
+        "fix: export nnUNet_raw=/a/folder/of/yours",
+        f"fix: mkdir -p {tmp_path / 'absent'}",
         "wrong  nnUNet_extTrainer: /elsewhere",
-        'mend: eval "$(comnet env)"',
+        'fix: eval "$(comnet env)"',
         "torchvision fits torch: operator torchvision::nms does not exist",
         "pip install -U --force-reinstall torch torchvision",
-        "wrong  nnUNetTrainerCoMNeT",
     ):
         assert said in answer.stdout, said
+    assert answer.stdout.count("comnet env") == 1  # not again for each trainer
+    assert "nnUNetTrainer" not in answer.stdout
+
+
+def test_the_doctor_tries_the_trainers_where_the_variable_names_them(
+    monkeypatch: pytest.MonkeyPatch, nnunet_folders: Path
+) -> None:
+    def broken(_: str) -> None:
+        raise ImportError("operator torchvision::nms\ndoes not exist")
+
+    monkeypatch.setenv("nnUNet_extTrainer", f"/other{os.pathsep}{extension_folder()}")
+    monkeypatch.setattr("nnunetv2.utilities.find_objects.recursive_find_trainer_class_by_name", broken)
+    wrong = {check.name: check.found for check in examine() if not check.well}
+    assert wrong == dict.fromkeys(
+        trainer_names(), "stock nnU-Net does not find it: operator torchvision::nms does not exist"
+    )
 
 
 def test_plan_writes_what_the_flags_say(blobs: Path) -> None:

@@ -1,5 +1,6 @@
 """Whole or not at all: what a reader sees while, after and instead of a write."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from nnunetv2_comnet.files import (
     read_json,
     remove_leftovers,
     same_when_folded,
+    sha256,
     write_json,
     write_text,
     written_whole,
@@ -82,3 +84,21 @@ def test_names_that_some_disks_cannot_tell_apart() -> None:
     twins = same_when_folded(names)
     assert twins == {"A": ["a"], "a": ["A"], "\u00e9": ["e\u0301", "E\u0301"], "e\u0301": ["\u00e9", "E\u0301"],
                      "E\u0301": ["\u00e9", "e\u0301"]}  # fmt: skip
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert sha256(path) == abc
+    path.write_bytes(b"abd")  # at once: the clock may not have moved, so nothing may be remembered yet
+    assert sha256(path) == hashlib.sha256(b"abd").hexdigest()
+    path.write_bytes(b"abc")
+    later = path.stat().st_ctime_ns + 2_000_000_000
+    monkeypatch.setattr("time.time_ns", lambda: later)
+    assert sha256(path) == abc
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr("builtins.open", None)
+        assert sha256(path) == abc
+    path.write_bytes(b"abcd")
+    assert sha256(path) == hashlib.sha256(b"abcd").hexdigest()

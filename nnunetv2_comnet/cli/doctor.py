@@ -1,4 +1,4 @@
-"""comnet doctor: is this environment fit to train and predict, and what mends it."""
+"""comnet doctor: is this environment fit to train and predict, and what to do where it is not."""
 
 import typer
 
@@ -12,8 +12,8 @@ def command() -> None:
         mark = typer.style("ok   ", fg="green") if check.well else typer.style("wrong", fg="red")
         typer.echo(f"{mark}  {check.name}: {check.found}")
         if not check.well:
-            typer.echo(f"       mend: {check.mend}")
+            typer.echo(f"       fix: {check.remedy}")
             wrong += 1
-    typer.echo("all is well" if not wrong else f"{wrong} thing(s) to mend")
+    typer.echo("all is well" if not wrong else f"{wrong} thing(s) to fix")
     if wrong:
         raise typer.Exit(1)

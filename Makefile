@@ -2,7 +2,7 @@
 # make evidence: after it, the baseline, the paper's table, fitted post-processing, scores and the HTML report.
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
 # make missing-modality: Dice of patients who lack images, with modality dropout in training and without.
-# make bench: every table of docs/benchmarks, on this machine; MEDNEXT_SOURCE=DIR names the official MedNeXt's checkout.
+# make bench: every table of docs/evidence/benchmarks, on this machine; MEDNEXT_SOURCE=DIR names the official MedNeXt's checkout.
 # All set up .venv first.
 VENV ?= .venv
 PYTHON ?= python3

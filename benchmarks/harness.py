@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SAVED = ROOT / "docs" / "benchmarks"
+SAVED = ROOT / "docs" / "evidence" / "benchmarks"
 PAIRS = 5
 RSS_UNITS_IN_GIB = 2**30 if sys.platform == "darwin" else 2**20  # getrusage: bytes there, KiB elsewhere
 EXPANSION_B = [2, 3, 4, 4, 4, 4, 4, 3, 2]  # of MedNeXt-B, by stage
@@ -27,7 +27,7 @@ _OFFICIAL = "nnunet_mednext.network_architecture.mednextv1"
 def parser(doc: str) -> argparse.ArgumentParser:
     """A command line with the options that `make bench` passes to every script; `doc` is the script's own docstring."""
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--save", action="store_true", help="write docs/benchmarks/NAME.md as well")
+    options.add_argument("--save", action="store_true", help="write docs/evidence/benchmarks/NAME.md as well")
     options.add_argument(
         "--mednext-source", type=Path, metavar="DIR", help="checkout of the official MedNeXt, the peer"
     )

@@ -16,7 +16,7 @@ from nnunetv2_comnet.files import read_json, write_json
 from study.settings import Study
 
 SETTINGS, SECONDS = "settings.json", "seconds.json"
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "docs" / "evidence"
 
 
 class Progress:
@@ -81,10 +81,10 @@ def begin(module: str, description: str | None, folder_help: str, full: Study, q
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("folder", type=Path, help=folder_help)
     parser.add_argument("--quick", action="store_true", help="a few patients and steps: a test of the script")
-    parser.add_argument("--docs", action="store_true", help="copy what docs/ shows to it")
+    parser.add_argument("--docs", action="store_true", help="copy what docs/evidence/ shows to it")
     options = parser.parse_args()
     if options.quick and options.docs:
-        parser.error("--quick measures nothing that belongs into docs/")
+        parser.error("--quick measures nothing that belongs into docs/evidence/")
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     set_environment(folder)
@@ -92,7 +92,7 @@ def begin(module: str, description: str | None, folder_help: str, full: Study, q
 
 
 def copy_to_docs(folder: Path, *names: str) -> None:
-    """Copies what a study has made to docs/."""
+    """Copies what a study has made to docs/evidence/."""
     for name in names:
         shutil.copyfile(folder / name, DOCS / name)
 

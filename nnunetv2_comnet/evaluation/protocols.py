@@ -1,6 +1,6 @@
 """The BraTS protocols by name: what each one joins, ignores, penalises, and what it says of empty masks.
 
-Facts were read in the challenges' public scripts; docs/evaluation.md has them in one table, with their sources.
+Facts were read in the challenges' public scripts; docs/use/evaluate.md has them in one table, with their sources.
 A name is `brats2023`, or `brats2023:met` for another tumour than adult glioma, whose rules differ.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.regions import ED, ET, EXTRA, NCR
 
-# How surfaces are measured; docs/evaluation.md says how the two differ.
+# How surfaces are measured; docs/use/evaluate.md says how the two differ.
 AREA, VOXEL = "area", "voxel"
 # How lesions are paired; NONE: the protocol has no lesion-wise scores.
 NONE, BY_DILATION, ONE_TO_ONE = "none", "by-dilation", "one-to-one"

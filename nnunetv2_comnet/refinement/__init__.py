@@ -1,4 +1,4 @@
-"""CorrDiff, the refiner: torch alone, no nnU-Net. docs/method.md has the equations; network.py is where to begin."""
+"""CorrDiff, the refiner: torch alone, no nnU-Net. docs/evidence/method.md has the equations; begin at network.py."""
 
 from nnunetv2_comnet.refinement.config import RefinerConfig
 from nnunetv2_comnet.refinement.network import RefinedNetwork

@@ -1,4 +1,4 @@
-"""Everything that defines a refiner's networks, as one frozen object (docs/method.md says why each default)."""
+"""Everything that defines a refiner's networks, as one frozen object (docs/evidence/method.md: why each default)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

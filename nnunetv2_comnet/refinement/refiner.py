@@ -1,4 +1,4 @@
-"""CorrDiff's refiner: condition -> sampled latent residual -> decoded residual (CoMNeT, stage 2; docs/method.md)."""
+"""CorrDiff: condition -> sampled latent residual -> decoded residual (CoMNeT, stage 2; docs/evidence/method.md)."""
 
 from dataclasses import dataclass
 

@@ -12,7 +12,7 @@ from nnunetv2_comnet.settings import make_settings
 from tests.dataset_conversion.tiny_patients import write_utsw
 
 AUDITED = Path(__file__).with_name("audited.py")
-# What nnU-Net's training writes in place, as docs/trust.md lists it.
+# What nnU-Net's training writes in place, as docs/reference/faults.md lists it.
 NNUNETS = {
     "dataset.json",
     "dataset_fingerprint.json",

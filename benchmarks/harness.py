@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nnunetv2_comnet.text_tables import markdown, three_digits
+
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "evidence" / "benchmarks"
 PAIRS = 5
@@ -101,12 +103,11 @@ class Table:
         """Adds a row: one cell a column; None is an empty cell."""
         if len(cells) != len(self.columns):
             raise ValueError(f"table '{self.title}' has {len(self.columns)} columns; {len(cells)} cells were given")
-        self.rows.append([_cell(value) for value in cells])
+        self.rows.append([three_digits(c) if isinstance(c, float) else "" if c is None else str(c) for c in cells])
 
     def markdown(self) -> str:
         """The title as a heading, then the table; the first column to the left, the others to the right."""
-        lines = [list(self.columns), ["---"] + ["---:"] * (len(self.columns) - 1), *self.rows]
-        return f"## {self.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+        return f"## {self.title}\n\n{markdown(self.columns, self.rows)}\n"
 
 
 def report(
@@ -205,14 +206,6 @@ def official_b(source: Path | None, channels: int, regions: int, **options: Any)
         in_channels=channels, n_channels=32, n_classes=regions, exp_r=EXPANSION_B, kernel_size=3, do_res=True,
         do_res_up_down=True, block_counts=[2] * 9, grn=True, **options,
     )  # fmt: skip
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value)
 
 
 def _processor() -> str:

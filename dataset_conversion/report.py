@@ -1,8 +1,6 @@
 """The report beside the dataset: one row per case as CSV, the same and the totals as JSON. Neither holds a date, so
 that a second run writes the same bytes."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +9,7 @@ from nnunetv2_comnet.dataset_conversion.case import CaseResult
 from nnunetv2_comnet.dataset_conversion.findings import Severity
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata
 from nnunetv2_comnet.dataset_conversion.splits import Split
+from nnunetv2_comnet.text_tables import csv_table
 
 
 def count_codes(results: Sequence[CaseResult], severity: Severity) -> dict[str, list[str]]:
@@ -50,11 +49,7 @@ def rows(results: Sequence[CaseResult], splits: Sequence[Split], metadata: Metad
 
 
 def as_csv(table: Sequence[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return stream.getvalue()
+    return csv_table(list(table[0]), [list(row.values()) for row in table])
 
 
 def as_json(

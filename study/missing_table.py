@@ -12,9 +12,10 @@ import numpy as np
 
 from nnunetv2_comnet.evaluation.dice import DiceTable
 from nnunetv2_comnet.files import write_json, write_text
+from nnunetv2_comnet.text_tables import markdown, number, with_interval
 from study.missing_settings import FOLD, LACKING, MODELS, WITH, WITHOUT, Model
 from study.progress import Progress
-from study.report import PACKAGES, grid, memory_gb, processor
+from study.report import PACKAGES, memory_gb, processor
 from study.settings import AVERAGE, BOOTSTRAP_SEED, REGIONS
 from study.statistic import Difference, difference
 
@@ -35,7 +36,7 @@ def write(progress: Progress, scores: Scores, target: Path) -> None:
         "patients": {model.name: _of_patients(scores[model.name]) for model in MODELS},
     }
     write_json(target.with_suffix(".json"), report)
-    write_text(target.with_suffix(".md"), markdown(report))
+    write_text(target.with_suffix(".md"), page(report))
 
 
 def _of_patients(tables: Sequence[DiceTable]) -> dict[str, dict[str, dict[str, float]]]:
@@ -64,13 +65,13 @@ def _row(number: int, lacking: tuple[str, ...], scores: Scores) -> dict[str, Any
     }
 
 
-def markdown(report: dict[str, Any]) -> str:
+def page(report: dict[str, Any]) -> str:
     """The page."""
     header = ["the patient lacks", *(f"with: {c}" for c in COLUMNS), *(f"zeros: {c}" for c in COLUMNS), "difference"]
     rows = [
         [
             _name(row["lacking"]),
-            *(f"{row['mean'][model.name][column]:.4f}" for model in MODELS for column in COLUMNS),
+            *(number(row["mean"][model.name][column], 4) for model in MODELS for column in COLUMNS),
             _interval(Difference(**row["difference"])),
         ]
         for row in report["rows"]
@@ -83,7 +84,7 @@ def markdown(report: dict[str, Any]) -> str:
         "without it; `comnet predict` refuses such patients, and here the study's script has put zeros in the place of "
         "the images, to show why. *difference*: of the average, with minus zeros, mean of the paired differences and "
         "its 95 % bootstrap interval over patients.",
-        grid(header, rows),
+        markdown(header, rows),
         _caption(report),
     ]
     return "\n\n".join(parts) + "\n"
@@ -95,7 +96,7 @@ def finding(report: dict[str, Any]) -> str:
     single = [row for row in others if len(row["lacking"]) == 1]
 
     def mean(rows: Sequence[dict[str, Any]], model: Model) -> str:
-        return f"{np.mean([row['mean'][model.name][AVERAGE] for row in rows]):.4f}"
+        return number(float(np.mean([row["mean"][model.name][AVERAGE] for row in rows])), 4)
 
     def lost(row: dict[str, Any], region: str) -> float:
         return float(complete["mean"][WITH.name][region] - row["mean"][WITH.name][region])
@@ -106,7 +107,8 @@ def finding(report: dict[str, Any]) -> str:
         f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
         f"image missing (mean of the four rows), {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
         f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['lacking'])}: "
-        f"{complete['mean'][WITH.name][region]:.4f} with all images, {worst['mean'][WITH.name][region]:.4f} then. "
+        f"{number(complete['mean'][WITH.name][region], 4)} with all images, "
+        f"{number(worst['mean'][WITH.name][region], 4)} then. "
         f"{_favoured(report['rows'])}"
     )
 
@@ -142,7 +144,7 @@ def _caption(report: dict[str, Any]) -> str:
 
 
 def _interval(found: Difference) -> str:
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return with_interval(found.mean, found.low, found.high, 4)
 
 
 def _name(lacking: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnunetv2_comnet.files import read_json, write_json, write_text
 from nnunetv2_comnet.inference.options import short_name
+from nnunetv2_comnet.text_tables import interval, markdown, number, with_interval
 from study import figure
 from study.progress import Progress
 from study.settings import (
@@ -47,11 +48,11 @@ def write(progress: Progress, results: Sequence[dict[str, Any]], target: Path) -
         "patients": [{name: result[name] for name in ("case", "rows", "errors")} for result in results],
     }
     write_json(target.with_suffix(".json"), report)
-    write_text(target.with_suffix(".md"), markdown(report, progress.study, target.name))
+    write_text(target.with_suffix(".md"), page(report, progress.study, target.name))
     figure.draw(report, target.with_suffix(".png"))
 
 
-def markdown(report: dict[str, Any], study: Study, name: str) -> str:
+def page(report: dict[str, Any], study: Study, name: str) -> str:
     """The page: what the intervals support, the figure, the tables, how it was made."""
     count = len(report["patients"])
     parts = [
@@ -60,13 +61,13 @@ def markdown(report: dict[str, Any], study: Study, name: str) -> str:
         f"![Paired differences of Dice to stage 1, with 95 % intervals]({name}.png)",
         f"Means over {count} held-out patients; in brackets the 95 % bootstrap interval of the mean paired difference "
         "to the reference above the row: the stage 1 ensemble, or the first or the last fold alone.",
-        grid(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
-        grid(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
+        markdown(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
+        markdown(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
         f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
-        grid(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
-        grid(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
+        markdown(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
+        markdown(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
         "Calibrated strengths alpha, chosen on the training half's held-out folds; gain in nested cross-validation:",
-        grid(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
+        markdown(["trainer", *(f"{region}: alpha, gain" for region in REGIONS)], _strength_rows(report)),
         _gate_sentence(report),
         _caption(report, study, count),
     ]
@@ -82,15 +83,15 @@ def findings(report: dict[str, Any]) -> list[str]:
             what = "average Dice" if column == AVERAGE else f"Dice of {column}"
             found = Difference(**report["rows"][key]["difference"]["dice"][column])
             lines.append(
-                f"{name} changed the {what} of the stage 1 ensemble by {found.mean:+.4f} (95 % interval "
-                f"{found.low:+.4f} to {found.high:+.4f}, {count} patients): {_verdict(report, column, found)}"
+                f"{name} changed the {what} of the stage 1 ensemble by {number(found.mean, 4, sign=True)} (95 % "
+                f"interval {interval(found.low, found.high, 4)}, {count} patients): {_verdict(report, column, found)}"
             )
     for pair in report["pairs"]:
         found = Difference(pair["mean"], pair["low"], pair["high"])
         shown = f"{'better' if found.mean > 0 else 'worse'}" if found.excludes_zero else "no difference is shown"
         lines.append(
-            f"*{ROW_NAMES[pair['first']]}* against *{ROW_NAMES[pair['second']]}*: {found.mean:+.4f} "
-            f"({found.low:+.4f} to {found.high:+.4f}): {shown}."
+            f"*{ROW_NAMES[pair['first']]}* against *{ROW_NAMES[pair['second']]}*: "
+            f"{with_interval(found.mean, found.low, found.high, 4)}: {shown}."
         )
     return lines
 
@@ -108,7 +109,7 @@ def _verdict(report: dict[str, Any], column: str, found: Difference) -> str:
 def _mean_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
     rows = []
     for row in report["rows"].values():
-        means = [f"{row['mean'][metric][column]:.{digits}f}" for column in COLUMNS]
+        means = [number(row["mean"][metric][column], digits) for column in COLUMNS]
         change = _interval(row["difference"][metric][AVERAGE], digits) if row["reference"] else "reference"
         rows.append([row["name"], *means, change])
     return rows
@@ -130,12 +131,7 @@ def _strength_rows(report: dict[str, Any]) -> list[list[str]]:
 
 
 def _interval(found: dict[str, Any], digits: int) -> str:
-    return f"{found['mean']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
-
-
-def grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return with_interval(found["mean"], found["low"], found["high"], digits)
 
 
 def _gate_sentence(report: dict[str, Any]) -> str:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
+from nnunetv2_comnet.text_tables import markdown, number, with_interval
 from study.progress import Progress, begin, copy_to_docs
 from study.run import train_folds, workers
 from study.settings import AVERAGE, DEFAULT, FIRST, FULL, QUICK, STAGE_1, RefinedRow
-from study.statistic import COLUMNS, Difference, difference, table
+from study.statistic import COLUMNS, difference, table
 
 NAME = "reverse_steps"
 STEPS = (25, 8, 4, 1)
@@ -26,11 +27,11 @@ def main() -> None:
     """Parses the command line, trains what is missing, refines, writes the page."""
     where = "the refinement study's folder, or a new one"
     progress, to_docs = begin("study.reverse_steps", __doc__, where, FULL, QUICK)
-    page = progress.folder / f"{NAME}.md"
-    write_text(page, run(progress))
+    target = progress.folder / f"{NAME}.md"
+    write_text(target, run(progress))
     if to_docs:
-        copy_to_docs(progress.folder, page.name)
-    progress.say(f"done: {page}")
+        copy_to_docs(progress.folder, target.name)
+    progress.say(f"done: {target}")
 
 
 def run(progress: Progress) -> str:
@@ -47,7 +48,7 @@ def run(progress: Progress) -> str:
             list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
         with progress.stage("refine by fewer steps"):
             results = _scored_alone(pool, out, cases, folds)
-    return markdown(results, progress)
+    return page(results, progress)
 
 
 def _scored_alone(
@@ -87,38 +88,32 @@ def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any
     return result
 
 
-def markdown(results: Sequence[dict[str, Any]], progress: Progress) -> str:
+def page(results: Sequence[dict[str, Any]], progress: Progress) -> str:
     """The page: a row per number of steps, with the paired difference to the coarse map and the time of a patient."""
     coarse = table(results, COARSE, "dice")
-    lines = [
-        f"| reverse steps | {' | '.join(COLUMNS)} | {AVERAGE}, difference to the coarse map | seconds a patient |",
-        "| ---: | " + " | ".join(["---:"] * (len(COLUMNS) + 2)) + " |",
-        f"| none | {_cells(coarse)} | reference | |",
-    ]
+    header = ["reverse steps", *COLUMNS, f"{AVERAGE}, difference to the coarse map", "seconds a patient"]
+    rows = [["none", *_means(coarse), "reference", ""]]
     for steps in map(str, STEPS):
         scores = table(results, steps, "dice")
         seconds = sorted(result[SECONDS][steps] for result in results)[len(results) // 2]
-        change = _interval(difference(scores[:, -1], coarse[:, -1]))
-        lines.append(f"| {steps} | {_cells(scores)} | {change} | {seconds:.2f} |")
+        found = difference(scores[:, -1], coarse[:, -1])
+        change = with_interval(found.mean, found.low, found.high, 4)
+        rows.append([steps, *_means(scores), change, number(seconds, 2)])
     return (
         "# Fewer reverse steps: quality against time\n\n"
         f"Mean Dice of {len(results)} held-out generated patients, the first fold's refiner on its own fold's map at "
         "full strength (alpha = 1); in brackets the 95 % bootstrap interval of the mean paired difference. Seconds: "
         "the median patient's refinement by one fold, one thread, without stage 1. `comnet predict --steps N` chooses."
         "\n\n"
-        + "\n".join(lines)
+        + markdown(header, rows, words=0)
         + "\n\nPatients, training and settings are those of the [refinement study](refinement_study.md): "
         f"`comnet plan --preset demo {' '.join(progress.study.plan_flags)}`. Made by `python -m study.reverse_steps "
         "FOLDER --docs`.\n"
     )
 
 
-def _cells(scores: Any) -> str:
-    return " | ".join(f"{mean:.4f}" for mean in scores.mean(axis=0))
-
-
-def _interval(found: Difference) -> str:
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+def _means(scores: Any) -> list[str]:
+    return [number(mean, 4) for mean in scores.mean(axis=0).tolist()]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 LEVELS = [
     {
         "allocator", "crossval", "doctor", "errors", "files", "nifti", "raw_dataset", "regions", "run_record",
-        "settings", "statistics",
+        "settings", "statistics", "text_tables",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -48,6 +48,7 @@ LIGHT = {
     "errors",
     "regions",
     "statistics",
+    "text_tables",
     "strengths",
     "run_record",
 }

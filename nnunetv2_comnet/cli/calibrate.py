@@ -35,6 +35,7 @@ def command(
     from nnunetv2_comnet.inference.options import Options
     from nnunetv2_comnet.regions import SHORT_NAMES
     from nnunetv2_comnet.strengths.measure import calibrate
+    from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
     folder = find_model(str(dataset), trainer, plans, configuration)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / folder.parent.name
@@ -45,13 +46,19 @@ def command(
     samples = samples or len(open_model(folder, None).folds)
     options = Options(steps=steps, samples=samples, tile_step_size=step_size, use_mirroring=not disable_tta)
     choices = calibrate(folder, preprocessed, options=options, device=device, progress=bar)
-    typer.echo("region   before   after   alpha   gain, nested cross-validation (95 % interval)   cases")
-    for region, choice in choices.items():
-        typer.echo(
-            f"{SHORT_NAMES.get(region, region):8} {choice.before:.4f}  {choice.after:.4f}  {choice.strength:5.2f}   "
-            f"{choice.gain:+.4f} ({choice.low:+.4f} to {choice.high:+.4f})".ljust(76)
-            + f"{choice.cases:8}"
-        )
+    header = ("region", "before", "after", "alpha", "gain, nested cross-validation (95 % interval)", "cases")
+    rows = [
+        [
+            SHORT_NAMES.get(region, region),
+            number(choice.before, 4),
+            number(choice.after, 4),
+            number(choice.strength, 2),
+            with_interval(choice.gain, choice.low, choice.high, 4),
+            str(choice.cases),
+        ]
+        for region, choice in choices.items()
+    ]
+    typer.echo(aligned(header, rows))
     zero = [SHORT_NAMES.get(region, region) for region, choice in choices.items() if choice.strength == 0]
     if zero:
         typer.echo(f"left as stage 1 has them: {', '.join(zero)} (no gain that the held-out cases support)")

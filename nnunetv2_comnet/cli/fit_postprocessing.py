@@ -113,12 +113,12 @@ def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
 
 
 def _show(found: "Fit", question: Any) -> None:
-    from nnunetv2_comnet.postprocessing.evidence import mean_lines, rule_lines, table_lines
+    from nnunetv2_comnet.postprocessing.evidence import means_table, rule_lines, rules_table
+    from nnunetv2_comnet.text_tables import with_interval
 
     folds = sorted(set(found.cases.values()))
     typer.echo(f"{len(found.cases)} held-out cases of folds {', '.join(map(str, folds))}")
-    for line in table_lines(found):
-        typer.echo(line)
+    typer.echo(rules_table(found))
     typer.echo("")
     if not found.rules:
         typer.echo("no rule is kept: predictions stay as they are")
@@ -126,6 +126,5 @@ def _show(found: "Fit", question: Any) -> None:
     for line in rule_lines(found.rules):
         typer.echo(line)
     gain = found.gain
-    typer.echo(f"nested gain of all rules: {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
-    for line in mean_lines(found, question):
-        typer.echo(line)
+    typer.echo(f"nested gain of all rules: {with_interval(gain.mean, gain.low, gain.high, 4)}")
+    typer.echo(means_table(found, question))

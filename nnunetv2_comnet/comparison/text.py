@@ -1,7 +1,5 @@
 """A comparison for readers: aligned text for a terminal, Markdown, and one CSV line per difference."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -13,14 +11,13 @@ from nnunetv2_comnet.comparison.verdict import (
     NOT_SHOWN,
     UNCLEAR,
     as_json,
-    p_text,
+    digits_of,
     reading,
-    signed_text,
-    value_text,
     verdict,
 )
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.files import write_json, write_text
+from nnunetv2_comnet.text_tables import UNDEFINED, aligned, csv_table, interval, markdown, number, p_value
 
 JSON, MARKDOWN, CSV = "comparison.json", "comparison.md", "comparison.csv"
 SUPPORT = "What these numbers support"
@@ -37,6 +34,9 @@ class _Section:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def written(self, as_table: Callable[..., str]) -> str:
+        return as_table(self.header, self.rows, words=self.words)
+
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """comparison.json, comparison.md and comparison.csv, each whole or not at all."""
@@ -49,7 +49,7 @@ def as_text(comparison: Comparison) -> str:
     """For a terminal: tables, caveats, and in a sentence each what is not settled (the first of them, if many)."""
     parts = [_title(comparison)]
     for section in _sections(comparison):
-        parts.append("\n".join(filter(None, (section.heading, section.sentence, _aligned(section)))))
+        parts.append("\n".join(filter(None, (section.heading, section.sentence, section.written(aligned)))))
     parts.append(
         "\n".join([SUPPORT, "", *(f"- {line}" for line in (*comparison.caveats, *_open_questions(comparison)))])
     )
@@ -60,7 +60,7 @@ def as_markdown(comparison: Comparison) -> str:
     """The same as headings, tables and lists."""
     parts = ["# Comparison", _title(comparison)]
     for section in _sections(comparison):
-        parts += [f"## {section.heading}", *([section.sentence] if section.sentence else []), _piped(section)]
+        parts += [f"## {section.heading}", *([section.sentence] if section.sentence else []), section.written(markdown)]
     parts += [f"## {SUPPORT}", "\n".join(f"- {line}" for line in comparison.caveats)]
     readings = [reading(each, comparison.tests, ALPHA) for each in comparison.differences]
     parts += ["## Each difference in words", "\n".join(f"- {line}" for line in readings)]
@@ -73,22 +73,19 @@ def as_csv(comparison: Comparison) -> str:
     what, numbers = names[:4], names[4:]
     of_model = ("cases", "mean", "sd", "median")
     scores = {(each.model, each.metric, each.region): each for each in comparison.scores}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*what, *(f"{which}_{n}" for which in ("first", "second") for n in of_model), *numbers, "verdict"])
+    header = [*what, *(f"{which}_{n}" for which in ("first", "second") for n in of_model), *numbers, "verdict"]
+    rows = []
     for each in comparison.differences:
         both = [scores[model, each.metric, each.region] for model in (each.first, each.second)]
-        row = [getattr(each, name) for name in what]
-        row += [getattr(of, name) for of in both for name in of_model]
-        row += [getattr(each, name) for name in numbers]
-        writer.writerow([*map(_cell, row), verdict(each, ALPHA)])
-    return text.getvalue()
-
-
-def _cell(value: str | float) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)
+        rows.append(
+            [
+                *(getattr(each, name) for name in what),
+                *(getattr(of, name) for of in both for name in of_model),
+                *(getattr(each, name) for name in numbers),
+                verdict(each, ALPHA),
+            ]
+        )
+    return csv_table(header, rows)
 
 
 def _title(comparison: Comparison) -> str:
@@ -119,7 +116,7 @@ def _sections(comparison: Comparison) -> Iterator[_Section]:
 
 def _scores(comparison: Comparison) -> _Section:
     def row(of: Scores) -> list[str]:
-        numbers = (value_text(value, of.metric) for value in (of.mean, of.sd, of.median))
+        numbers = (number(value, digits_of(of.metric)) for value in (of.mean, of.sd, of.median))
         return [METRICS[of.metric].label, of.region, of.model, str(of.cases), *numbers]
 
     header = ("metric", "region", "model", "cases", "mean", "SD", "median")
@@ -128,11 +125,10 @@ def _scores(comparison: Comparison) -> _Section:
 
 def _differences(comparison: Comparison, metric: str) -> _Section:
     def row(of: Difference) -> list[str]:
-        numbers = [signed_text(value, metric) for value in (of.mean, of.low, of.high, of.median)]
-        mean, low, high, median = numbers
+        mean, median = (number(value, digits_of(metric), sign=True) for value in (of.mean, of.median))
+        within = interval(of.low, of.high, digits_of(metric))
         counts = f"{of.first_better} / {of.equal} / {of.second_better}"
-        interval = f"{low} to {high}" if math.isfinite(of.low) else "n/a"
-        return [of.region, _pair(of), verdict(of, ALPHA), str(of.pairs), mean, interval, median, counts]
+        return [of.region, _pair(of), verdict(of, ALPHA), str(of.pairs), mean, within, median, counts]
 
     return _Section(
         f"Differences: {METRICS[metric].label} ({METRICS[metric].better} is better)",
@@ -145,9 +141,11 @@ def _differences(comparison: Comparison, metric: str) -> _Section:
 
 def _tests(comparison: Comparison) -> _Section:
     def row(of: Difference) -> list[str]:
-        p_values = [p_text(p) for p in (of.p, of.p_holm, of.smallest_p_holm)]
-        interval = f"{_number(of.dz_low)} to {_number(of.dz_high)}" if not math.isnan(of.dz_low) else "n/a"
-        effects = [_number(of.rank_biserial), _number(of.dz), interval]
+        p_values = [p_value(p) for p in (of.p, of.p_holm, of.smallest_p_holm)]
+        effects = [
+            *(number(size, 2, sign=True) for size in (of.rank_biserial, of.dz)),
+            interval(of.dz_low, of.dz_high, 2),
+        ]
         return [METRICS[of.metric].label, of.region, _pair(of), *p_values, *effects, _needed(of)]
 
     return _Section(
@@ -171,7 +169,7 @@ def _ranks(comparison: Comparison) -> _Section:
         f"ties average; then the mean over {ranking.cells} ranks of {ranking.cases} cases{left_out}.",
         1,
         ("model", "mean rank"),
-        [[model, f"{ranking.mean_ranks[model]:.3f}"] for model in ranking.order],
+        [[model, number(ranking.mean_ranks[model], 3)] for model in ranking.order],
     )
 
 
@@ -181,10 +179,10 @@ def _rank_tests(comparison: Comparison) -> _Section:
     rows = [
         [
             f"{of.first} - {of.second}",
-            f"{of.difference:+.3f}",
-            f"{of.low:+.3f} to {of.high:+.3f}",
-            p_text(of.p),
-            p_text(of.p_holm),
+            number(of.difference, 3, sign=True),
+            interval(of.low, of.high, 3),
+            p_value(of.p),
+            p_value(of.p_holm),
         ]
         for of in ranking.tests
     ]
@@ -202,30 +200,10 @@ def _pair(difference: Difference) -> str:
     return f"{difference.first} - {difference.second}"
 
 
-def _number(value: float) -> str:
-    return f"{value:+.2f}" if math.isfinite(value) else "n/a"
-
-
 def _needed(difference: Difference) -> str:
     def count(cases: float) -> str:
         if math.isnan(cases):
-            return "n/a"
+            return UNDEFINED
         return f"{cases:.0f}" if cases < 100_000 else ">99999"
 
     return f"{count(difference.cases_needed)} / {count(difference.cases_needed_in_table)}"
-
-
-def _aligned(section: _Section) -> str:
-    rows = [list(section.header), *section.rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(section.header))]
-    align: list[Callable[[str, int], str]] = [
-        str.ljust if column < section.words else str.rjust for column in range(len(widths))
-    ]
-    lines = ["  ".join(a(cell, w) for a, cell, w in zip(align, row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def _piped(section: _Section) -> str:
-    rule = ["---" if column < section.words else "---:" for column in range(len(section.header))]
-    lines = [section.header, rule, *section.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -10,6 +10,7 @@ from nnunetv2_comnet import statistics
 from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.statistics import pairs_for_significance, smallest_p
+from nnunetv2_comnet.text_tables import number, p_value, with_interval
 
 FORMAT = 1  # of comparison.json
 NO_PAIRS, EQUAL, TOO_FEW, UNCLEAR, NOT_SHOWN = "no pairs", "equal", "too few cases", "unclear", "not shown"
@@ -56,7 +57,7 @@ def _too_few(difference: Difference, tests: int, alpha: float) -> str:
     differing = difference.first_better + difference.second_better
     return (
         f"too few cases. {differing} of {difference.pairs} pairs differ: p cannot be below "
-        f"{p_text(smallest_p(differing))}, nor below {p_text(difference.smallest_p_holm)} after Holm, whatever the "
+        f"{p_value(smallest_p(differing))}, nor below {p_value(difference.smallest_p_holm)} after Holm, whatever the "
         f"scores; the clearest of {tests} tests needs {pairs_for_significance(tests, alpha)} pairs that differ. "
         f"Seen: {_mean_and_interval(difference)}."
     )
@@ -68,13 +69,13 @@ def _shown(difference: Difference) -> str:
     if not first:
         wins, losses = losses, wins
     return (
-        f"{ahead(difference)} is better: {_mean_and_interval(difference)}, p {p_text(difference.p_holm)} after Holm; "
+        f"{ahead(difference)} is better: {_mean_and_interval(difference)}, p {p_value(difference.p_holm)} after Holm; "
         f"better on {wins}, equal on {difference.equal}, worse on {losses} of {difference.pairs} cases."
     )
 
 
 def _unclear(difference: Difference, alpha: float) -> str:
-    corrected, plain = p_text(difference.p_holm), p_text(difference.p)
+    corrected, plain = p_value(difference.p_holm), p_value(difference.p)
     if difference.p_holm > alpha:
         return (
             f"unclear. The interval excludes 0, {_mean_and_interval(difference)}, but p is {corrected} after Holm "
@@ -97,7 +98,7 @@ def _not_shown(difference: Difference) -> str:
     ratio = f", {width / abs(difference.mean):.3g} times as wide as the difference" if difference.mean else ""
     found = (
         f"{difference.pairs} cases find, with 80 % power and in a single test, a true difference of "
-        f"{value_text(difference.detectable, difference.metric)} or more"
+        f"{number(difference.detectable, digits_of(difference.metric))} or more"
         if math.isfinite(difference.detectable)
         else f"{difference.pairs} cases are too few to speak of power"
     )
@@ -183,26 +184,13 @@ def _repeated_patients(cases: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _mean_and_interval(difference: Difference) -> str:
-    mean, low, high = (signed_text(v, difference.metric) for v in (difference.mean, difference.low, difference.high))
-    return f"{mean} ({low} to {high})" if math.isfinite(difference.low) else mean
+def _mean_and_interval(of: Difference) -> str:
+    return with_interval(of.mean, of.low, of.high, digits_of(of.metric))
 
 
-def value_text(value: float, metric: str) -> str:
-    """A score with its metric's digits, n/a where it is not finite."""
-    return f"{value:.{METRICS[metric].digits or 2}f}" if math.isfinite(value) else "n/a"
-
-
-def signed_text(value: float, metric: str) -> str:
-    """A difference with its sign."""
-    return f"{value:+.{METRICS[metric].digits or 2}f}" if math.isfinite(value) else "n/a"
-
-
-def p_text(p: float) -> str:
-    """0.0123; <0.0001 for what would be 0.0000."""
-    if math.isnan(p):
-        return "n/a"
-    return "<0.0001" if p < 0.00005 else f"{p:.4f}"
+def digits_of(metric: str) -> int:
+    """Decimals of a metric's means and differences; counts and volumes get two."""
+    return METRICS[metric].digits or 2
 
 
 def finite_or_none(value: Any) -> Any:

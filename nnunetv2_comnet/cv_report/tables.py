@@ -8,6 +8,7 @@ from nnunetv2_comnet.cv_report.content import Content
 from nnunetv2_comnet.cv_report.paper import DATA
 from nnunetv2_comnet.cv_report.summary import CvTable, against_paper
 from nnunetv2_comnet.evaluation.results import METRICS
+from nnunetv2_comnet.text_tables import latex, markdown, number, with_interval
 
 Cell = Callable[[float, float, int, bool], str]  # mean, deviation, digits, whether it is the best
 
@@ -17,7 +18,11 @@ def as_markdown(content: Content) -> str:
     parts = [f"# Cross-validation on {content.dataset}", f"Data: {content.data.remark}"]
     for table in content.tables:
         rows = _rows(table, _markdown_cell)
-        parts += [f"## {METRICS[table.metric].label}", caption(content, table), _piped(["model", *table.columns], rows)]
+        parts += [
+            f"## {METRICS[table.metric].label}",
+            caption(content, table),
+            markdown(["model", *table.columns], rows),
+        ]
         parts += _paper_markdown(content, table)
     parts += _differences(content)
     if content.notes:
@@ -57,17 +62,17 @@ def _rows(table: CvTable, cell: Cell) -> list[list[str]]:
 
 
 def _markdown_cell(mean: float, sd: float, digits: int, best: bool) -> str:
-    if math.isnan(mean):
-        return "-"
-    text = f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+    text = _mean_and_sd(mean, sd, digits, "±")
     return f"**{text}**" if best else text
 
 
 def _latex_cell(mean: float, sd: float, digits: int, best: bool) -> str:
-    if math.isnan(mean):
-        return "--"
-    text = f"{mean:.{digits}f}" + ("" if math.isnan(sd) else rf" $\pm$ {sd:.{digits}f}")
+    text = _mean_and_sd(mean, sd, digits, r"$\pm$")
     return rf"\textbf{{{text}}}" if best else text
+
+
+def _mean_and_sd(mean: float, sd: float, digits: int, between: str) -> str:
+    return number(mean, digits) + ("" if math.isnan(sd) else f" {between} {number(sd, digits)}")
 
 
 def _paper_rows(table: CvTable, cell: Cell, around: str = "") -> list[list[str]]:
@@ -76,7 +81,8 @@ def _paper_rows(table: CvTable, cell: Cell, around: str = "") -> list[list[str]]
     for entry in against_paper(table):
         figures = [cell(*entry.paper[c], digits, False) if c in entry.paper else "" for c in table.columns]
         differences = [
-            f"{around}{entry.difference[c]:+.{digits}f}{around}" if c in entry.difference else "" for c in table.columns
+            f"{around}{number(entry.difference[c], digits, sign=True)}{around}" if c in entry.difference else ""
+            for c in table.columns
         ]
         rows += [[f"{entry.paper_name}, the paper", *figures], [f"{entry.name} minus the paper's", *differences]]
     return rows
@@ -88,7 +94,7 @@ def _paper_markdown(content: Content, table: CvTable) -> list[str]:
         return []
     mark = "" if content.data.is_the_papers else f"**{content.data.remark}**"
     lead = f"Beside the paper's own figures ({DATA}, five-fold; its kind of deviation is not stated)."
-    return ["### The paper's figures", f"{lead} {mark}".strip(), _piped(["model", *table.columns], rows)]
+    return ["### The paper's figures", f"{lead} {mark}".strip(), markdown(["model", *table.columns], rows)]
 
 
 def _differences(content: Content) -> list[str]:
@@ -105,50 +111,21 @@ def _differences(content: Content) -> list[str]:
         rows: dict[tuple[str, str], list[str]] = {}
         for each in (each for each in comparison.differences if each.metric == metric):
             row = rows.setdefault((each.first, each.second), [f"{each.first} - {each.second}", str(each.pairs)])
-            interval = "" if math.isnan(each.low) else f" ({each.low:+.{digits}f} to {each.high:+.{digits}f})"
-            row.append("-" if math.isnan(each.mean) else f"{each.mean:+.{digits}f}{interval}")
-        parts.append(_piped([METRICS[metric].label, "cases", *comparison.regions], list(rows.values())))
+            row.append(with_interval(each.mean, each.low, each.high, digits))
+        parts.append(markdown([METRICS[metric].label, "cases", *comparison.regions], rows.values()))
     parts.append("\n".join(f"- {caveat}" for caveat in comparison.caveats))
     return [part for part in parts if part]
 
 
 def _latex_tables(content: Content, table: CvTable) -> list[str]:
     label = re.sub("[^a-z0-9]+", "-", table.metric)
-    ours = _tabular(["model", *table.columns], _rows(table, _latex_cell))
-    found = [_environment(ours, caption(content, table) + f" Data: {content.data.title}.", f"tab:cv-{label}")]
+    header, ours = ["model", *table.columns], caption(content, table) + f" Data: {content.data.title}."
+    found = [latex(header, _rows(table, _latex_cell), caption=ours, label=f"tab:cv-{label}")]
     paper = _paper_rows(table, _latex_cell, "$")
     if paper:
         text = f"The paper's figures and ours minus them. {content.data.remark}"
-        found.append(_environment(_tabular(["model", *table.columns], paper), text, f"tab:cv-{label}-paper"))
+        found.append(latex(header, paper, caption=text, label=f"tab:cv-{label}-paper"))
     return found
-
-
-def _environment(tabular: str, text: str, label: str) -> str:
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(text)}}}", rf"\label{{{label}}}", tabular]
-    return "\n".join([*lines, r"\end{table}"])
-
-
-def _tabular(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [
-        rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
-        r"\toprule",
-        " & ".join(_escaped(word) for word in header) + r" \\",
-        r"\midrule",
-        *(" & ".join([_escaped(row[0]), *row[1:]]) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
-    return text.replace("±", r"$\pm$").replace("n - 1", "$n-1$").replace("~", r"\textasciitilde ")
-
-
-def _piped(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.nifti import read_sitk
 from nnunetv2_comnet.regions import SHORT_NAMES
+from nnunetv2_comnet.text_tables import aligned, markdown, number
 
 BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
 _ENDING = ".nii.gz"
@@ -48,18 +49,12 @@ class DiceTable:
 
     def as_text(self) -> str:
         """Columns aligned for a terminal."""
-        first = max(len(row[0]) for row in [self.header, *self.rows()])
-        lines = [
-            "  ".join([row[0].ljust(first), *(cell.rjust(7) for cell in row[1:])])
-            for row in [self.header, *self.rows()]
-        ]
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1 : len(self.cases) + 1], rule, *lines[len(self.cases) + 1 :]])
+        head, rule, *lines = aligned(self.header, self.rows()).splitlines()
+        return "\n".join([head, rule, *lines[: len(self.cases)], rule, *lines[len(self.cases) :]])
 
     def as_markdown(self) -> str:
         """A Markdown table, numbers to the right."""
-        lines = [self.header, ["---", *["---:"] * (len(self.regions) + 1)], *self.rows()]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return markdown(self.header, self.rows())
 
 
 def dice(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -134,4 +129,4 @@ def _plain(values: npt.NDArray[np.generic]) -> str:
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> list[str]:
-    return [f"{value:.4f}" for value in values]
+    return [number(value, 4) for value in values.tolist()]

@@ -3,10 +3,8 @@
 evaluation.json holds all; cases.csv has a line per case and region, summary.csv a line per region and metric.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json, write_json, write_text
+from nnunetv2_comnet.text_tables import csv_table
 
 FILE, FORMAT = "evaluation.json", 1
 SCORED, MISSING = "scored", "missing-prediction"
@@ -172,33 +171,21 @@ def _cases_csv(evaluation: Evaluation) -> str:
             case.case,
             region,
             case.state,
-            *(_cell(case.regions.get(region, {}).get(m, math.nan)) for m in metrics),
+            *(case.regions.get(region, {}).get(m, math.nan) for m in metrics),
             case.note,
         ]
         for case in evaluation.cases
         for region in evaluation.regions
     ]
-    return _csv(["case", "region", "state", *metrics, "note"], lines)
+    return csv_table(["case", "region", "state", *metrics, "note"], lines)
 
 
 def _summary_csv(evaluation: Evaluation) -> str:
-    lines = []
+    lines: list[list[object]] = []
     for metric in evaluation.metrics:
         for region, column in zip(evaluation.regions, evaluation.table(metric).T, strict=True):
             values = column[~np.isnan(column)]
             sd = values.std(ddof=1) if len(values) > 1 else math.nan
             mean, median = (values.mean(), np.median(values)) if len(values) else (math.nan, math.nan)
-            lines.append([metric, region, str(len(values)), _cell(mean), _cell(sd), _cell(median)])
-    return _csv(["metric", "region", "cases", "mean", "sd", "median"], lines)
-
-
-def _csv(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+            lines.append([metric, region, len(values), mean, sd, median])
+    return csv_table(["metric", "region", "cases", "mean", "sd", "median"], lines)

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from nnunetv2_comnet.files import sha256, write_json, write_text
 from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.run_record import read_run_record
+from nnunetv2_comnet.text_tables import csv_table, number
 
 MM3_PER_ML = 1000
 MISSING = "missing"  # of a case's entry: the images that it lacked, where it did
@@ -148,13 +148,16 @@ def by_short_name(volumes_mm3: Mapping[str, float]) -> dict[str, float]:
 
 def _volumes_table(volumes: Mapping[str, Mapping[str, float]]) -> str:
     regions = list(next(iter(volumes.values()), {}))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *(f"{name}_mm3" for name in regions), *(f"{name}_ml" for name in regions)])
-    for case, row in sorted(volumes.items()):
-        millilitres = [f"{row[name] / MM3_PER_ML:.4f}" for name in regions]
-        writer.writerow([case, *(f"{row[name]:.1f}" for name in regions), *millilitres])
-    return text.getvalue()
+    header = ["case", *(f"{name}_mm3" for name in regions), *(f"{name}_ml" for name in regions)]
+    rows = [
+        [
+            case,
+            *(number(row[name], 1) for name in regions),
+            *(number(row[name] / MM3_PER_ML, 4) for name in regions),
+        ]
+        for case, row in sorted(volumes.items())
+    ]
+    return csv_table(header, rows)
 
 
 def _device_name(device: torch.device) -> str:

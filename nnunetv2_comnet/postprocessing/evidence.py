@@ -9,6 +9,7 @@ from nnunetv2_comnet.postprocessing.fitting import CRITERION, Fit, Gain, Off, St
 from nnunetv2_comnet.postprocessing.measuring import Question, Table
 from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rules import Rule
+from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
 OFF, ANY_SIZE = "off", "any size"
 _DIGITS = 6
@@ -31,27 +32,28 @@ def evidence_of(fit: Fit, question: Question, protocol: str) -> dict[str, Any]:
     }
 
 
-def table_lines(fit: Fit) -> list[str]:
+def rules_table(fit: Fit) -> str:
     """A line per rule that was tried: what was chosen, what it gains, whether it is kept and why not."""
-    rows = [["rule", "region", "chosen", "gain, nested (95 % interval)", "cases", "kept"]]
+    header = ("rule", "region", "chosen", "gain, nested (95 % interval)", "cases", "kept")
+    rows = []
     for step in fit.steps:
         gain = step.nested
         chosen = OFF if step.chosen is Off else f"{step.family.parameter} {_plain(step.chosen)}"
-        interval = f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
         verdict = "yes" if step.kept else f"no: {step.why}"
-        rows.append([step.family.rule, step.family.region, chosen, interval, str(step.changed), verdict])
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
+        measured = with_interval(gain.mean, gain.low, gain.high, 4)
+        rows.append([step.family.rule, step.family.region, chosen, measured, str(step.changed), verdict])
+    return aligned(header, rows, words=len(header))
 
 
-def mean_lines(fit: Fit, question: Question) -> list[str]:
+def means_table(fit: Fit, question: Question) -> str:
     """A line per region and metric: the protocol's mean before and after."""
     before, after = _means(fit.before, question), _means(fit.after, question)
-    return [
-        f"{region:4} {metric:12} {_number(before[region][metric])} -> {_number(after[region][metric])}"
+    rows = [
+        [region, metric, number(before[region][metric], 4), number(after[region][metric], 4)]
         for region in before
         for metric in question.metrics
     ]
+    return aligned(("region", "metric", "before", "after"), rows, words=2)
 
 
 def rule_lines(rules: Sequence[Rule]) -> list[str]:
@@ -94,7 +96,3 @@ def _means(table: Table, question: Question) -> Mapping[str, Mapping[str, float 
         }
         for region, row in zip(question.regions, table, strict=True)
     }
-
-
-def _number(value: float | None) -> str:
-    return "   -  " if value is None else f"{value:.4f}"

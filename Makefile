@@ -1,4 +1,6 @@
-# make demo: the main job on generated patients (CPU).  make test: lint, types, tests.
+# make demo: the main job on generated patients (CPU).
+# make fast: lint, types, the fast tests.  make test: the chain, a kill of each command and the real case as well.
+# make test-long: forty kills, the studies, Snakemake, SLURM, long fuzzing: before a release.
 # make evidence: after it, the baseline, the paper's table, fitted post-processing, scores and the HTML report.
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
 # make missing-modality: Dice of patients who lack images, with modality dropout in training and without.
@@ -13,7 +15,10 @@ BENCH ?= $(filter-out harness,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Threads that wait do not spin: a job beside this one then costs its share of time, not ten times that.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo evidence refinement-study missing-modality bench test lint types fast clean
+# Tests of one file stay in one process: they share its models, its ports and its browser.
+PYTEST = $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --durations=25
+
+.PHONY: demo evidence refinement-study missing-modality bench fast test test-long lint types clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -49,11 +54,13 @@ types: $(READY)
 	$(BIN)/mypy
 
 fast: lint types
-	$(BIN)/pytest -m 'not e2e'
+	$(PYTEST) -m 'not chain and not long'
 
 test: lint types
-	$(BIN)/pytest -m 'not e2e'
-	$(BIN)/pytest -m e2e
+	$(PYTEST) -m 'not long'
+
+test-long: $(READY)
+	$(PYTEST) -m long
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo_output study_output missing_modality_output

@@ -1,4 +1,7 @@
-"""Shared by all tests: a CPU that does not crawl, the command line as users call it, one small preprocessed dataset."""
+"""Shared by all tests: a CPU that does not crawl, the command line as users call it, one small preprocessed dataset.
+
+The threads are set in tests/__init__.py, which is imported before this file and so before torch.
+"""
 
 import json
 import os
@@ -10,7 +13,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from nnunetv2_comnet.trainers.device import tune_for_cpu
@@ -19,13 +21,20 @@ BIN = Path(sys.executable).parent
 DATASET = "Dataset501_Blobs"
 settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
 settings.load_profile("untimed")
+TABLE = "table"  # a test's property by this name is printed in the end
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == TABLE:
+                terminalreporter.write_line(f"\n{text}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _fast_cpu() -> None:
     tune_for_cpu()
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +50,7 @@ def run() -> Run:
             env={name: value for name, value in variables.items() if value is not None},
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=timeout,
             check=False,
         )
 

@@ -86,7 +86,7 @@ def main() -> None:
     themselves is one line and exit code 2.
     """
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="comnet", standalone_mode=False))
     except ComnetError as error:
         typer.echo(f"comnet: error: {error}", err=True)
         sys.exit(1)

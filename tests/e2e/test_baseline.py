@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 
 TRAINER, PLANS = "nnUNetTrainerSegResNet", "nnUNetCoMNeTPlans"
 DATASET = "Dataset501_UTSWGlioma"

@@ -18,7 +18,7 @@ STAGE_1, STAGE_2 = "nnUNetTrainerCoMNeT", "nnUNetTrainerCoMNeTCorrDiff"
 MODEL = f"{STAGE_1}__nnUNetCoMNeTPlans__3d_fullres"
 REFINED = f"{STAGE_2}__nnUNetCoMNeTPlans__3d_fullres"
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.chain
 
 
 @pytest.fixture(scope="module")

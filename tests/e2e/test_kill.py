@@ -1,7 +1,8 @@
 """Killed at forty random moments, the same command goes on, and ends as if nothing had happened.
 
 Ten moments each of conversion, stage 1 training, stage 2 training and prediction, spread over what the command does
-after its first file. Two uninterrupted runs, which must agree, give its length and what it must end with.
+after its first file; one of them is tried in `make test`, the others in `make test-long`. Two uninterrupted runs, which
+must agree, give the command's length and what it must end with.
 """
 
 import functools
@@ -20,16 +21,14 @@ import torch
 
 from nnunetv2_comnet.files import PARTIAL
 from nnunetv2_comnet.trainers import ext
-from tests.conftest import BIN
+from tests.conftest import BIN, TABLE
 from tests.e2e.kills import Job, differences, follow, kill_and_go_on, moments
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs processor times from /proc"),
-]
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs processor times from /proc")
 
 KINDS = ("conversion", "stage 1", "stage 2", "prediction")
 MOMENTS, AT_ONCE = 10, 2
+FIRST, OTHERS = (MOMENTS // 2,), tuple(number for number in range(MOMENTS) if number != MOMENTS // 2)
 CASES = 8
 DATASET, PLANS = "Dataset501_UTSWGlioma", "nnUNetCoMNeTPlans"
 TRAINERS = {"stage 1": "nnUNetTrainerCoMNeT", "stage 2": "nnUNetTrainerCoMNeTCorrDiff"}
@@ -50,7 +49,7 @@ class Moment:
     problem: str
 
 
-class World:
+class Setup:
     """The commands, their folders, and what came of them; each is made when it is first asked for."""
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +62,6 @@ class World:
             "nnUNet_extTrainer": str(Path(ext.__file__).parent),
             "nnUNet_n_proc_DA": "0",
             "nnUNet_def_n_proc": "1",
-            "OMP_NUM_THREADS": "1",
         }
         for name in ("raw", "preprocessed", "results"):
             (root / name).mkdir(exist_ok=True)
@@ -111,8 +109,8 @@ class World:
         return jobs[0], sum(run.seconds or 0.0 for run in runs) / AT_ONCE
 
     @functools.cache  # noqa: B019
-    def killed(self, kind: str) -> list[Moment]:
-        """What came of the kills of a kind."""
+    def killed(self, kind: str, numbers: tuple[int, ...]) -> dict[int, Moment]:
+        """What came of some kills of a kind."""
         reference, length_s = self.uninterrupted(kind)
         expected = CONTENT[kind](reference.output)
 
@@ -124,7 +122,7 @@ class World:
             return Moment(share, reached, problem)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(one, range(MOMENTS)))
+            return dict(zip(numbers, pool.map(one, numbers), strict=True))
 
 
 def files_of(folder: Path) -> dict[str, Any]:
@@ -191,26 +189,34 @@ REACHED = {"conversion": cases_done, "stage 1": epochs_done, "stage 2": epochs_d
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     root = tmp_path_factory.mktemp("kill")
-    yield World(root)
+    yield Setup(root)
     shutil.rmtree(root, ignore_errors=True)
 
 
-@pytest.mark.parametrize("number", range(MOMENTS))
+@pytest.mark.chain
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_goes_on_and_ends_the_same(world: World, kind: str, number: int) -> None:
-    assert world.killed(kind)[number].problem == ""
+def test_killed_once_it_goes_on_and_ends_the_same(setup: Setup, kind: str) -> None:
+    assert [moment.problem for moment in setup.killed(kind, FIRST).values()] == [""]
 
 
-def test_the_table(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ["", "| command | killed at | by then | gone on to the end |", "| --- | --- | --- | --- |"]
+@pytest.mark.long
+@pytest.mark.parametrize("number", OTHERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_on_and_ends_the_same(setup: Setup, kind: str, number: int) -> None:
+    assert setup.killed(kind, OTHERS)[number].problem == ""
+
+
+@pytest.mark.long
+def test_the_table(setup: Setup, record_property: Callable[[str, object], None]) -> None:
+    lines = ["| command | killed at | by then | gone on to the end |", "| --- | --- | --- | --- |"]
     for kind in KINDS:
-        length_s = world.uninterrupted(kind)[1]
-        for moment in world.killed(kind):
+        length_s = setup.uninterrupted(kind)[1]
+        for moment in setup.killed(kind, OTHERS).values():
             ended = "differs" if moment.problem else "same result"
             lines.append(f"| {kind} | {moment.share:.0%} of {length_s:.1f} s | {moment.reached} | {ended} |")
-    with capsys.disabled():
-        print("\n".join(lines))  # noqa: T201
-    stopped = [moment for kind in KINDS for moment in world.killed(kind) if "had ended" not in moment.reached]
-    assert len(stopped) > len(KINDS) * MOMENTS / 2  # kills that come too late prove nothing
+    record_property(TABLE, "\n".join(lines))
+    all_moments = [moment for kind in KINDS for moment in setup.killed(kind, OTHERS).values()]
+    stopped = [moment for moment in all_moments if "had ended" not in moment.reached]
+    assert len(stopped) > len(all_moments) / 2  # kills that come too late prove nothing

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "missing_modality_study"
 MEMBERS = {"ET": (3,), "TC": (1, 3), "WT": (1, 2, 3)}  # labels of the converted masks
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 
 
 def run_study(folder: Path) -> None:

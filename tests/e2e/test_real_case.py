@@ -17,7 +17,7 @@ CASE = "BraTS2021_00006"
 REAL = Path(os.environ.get("COMNET_REAL_CASE", ROOT.parent / "shared" / "data" / CASE))
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.chain,
     pytest.mark.real,
     pytest.mark.skipif(not REAL.is_dir(), reason=f"the real case is not at {REAL} (set COMNET_REAL_CASE)"),
 ]

@@ -32,7 +32,7 @@ MEMBERS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}  # labels of the converted
 
 TRAININGS = 2 * len(QUICK.folds) + 3  # stage 1 and the default on every fold, three variants on the first
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 
 
 def run_study(folder: Path, script: str = "study.run") -> str:

@@ -15,7 +15,7 @@ from tests.workflow.study_runs import TINY_STUDY, environment, snakemake, words
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed (it needs Python 3.11): pip install '.[workflow]'")
 psutil = pytest.importorskip("psutil")  # comes with Snakemake
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 
 MODEL = "{}__nnUNetCoMNeTPlans__3d_fullres"
 STAGE_1, STAGE_2 = (MODEL.format(name) for name in ("nnUNetTrainerCoMNeT", "nnUNetTrainerCoMNeTCorrDiff"))

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,6 @@ FOLDS = (0, 1)
 SPACING_MM = (1.9, 2.3, 2.6)  # x, y, z: none is the plans' 2 mm, so that maps are resampled
 TURNED = 20  # degrees: the oblique patient
 Comnet = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These networks are so small that threads only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build_trainer(blobs: Path, results: Path, fold: int, kind: Any = nnUNetTrainerCoMNeT, **overrides: Any) -> Any:

@@ -5,15 +5,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 
+from tests import ONE_THREAD
+from tests.inference.conftest import write_patient
+
 ROOT = Path(__file__).parents[2]
 ENTRY = ROOT / "container" / "entry.py"
 NOBODY = 65534
+CHANNELS = ("t1n", "t1c", "t2w", "t2f")
 FLAGS = ("-device", "cpu", "--disable_tta", "-f", "0")
 # As root of the test's machine: another user, who may read what root may (this clone), but write only what is his.
 CAPABILITY = "-all,+dac_read_search"
@@ -24,14 +27,14 @@ AS_NOBODY = [
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
-    """Two generated patients in the folders and names of BraTS 2023, with their masks removed."""
-    folder = tmp_path_factory.mktemp("input") / "patients"
-    made = run("comnet", "phantom", str(folder), "--cases", "2", "--spacing", "6", "--layout", "brats2023")
-    assert made.returncode == 0, made.stderr
-    for mask in folder.rglob("*-seg.nii.gz"):
-        mask.unlink()
-    return next(folder.glob("*-TrainingData"))
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small patients in the folders and names of BraTS 2023."""
+    root = tmp_path_factory.mktemp("input")
+    for seed, case in enumerate(("BraTS-GLI-00001-000", "BraTS-GLI-00002-000")):
+        (root / case).mkdir()
+        for path, channel in zip(write_patient(root / case, case, "LPS", seed), CHANNELS, strict=True):
+            path.rename(root / case / f"{case}-{channel}.nii.gz")
+    return root
 
 
 class Container:
@@ -53,10 +56,9 @@ class Container:
                 path.chmod(path.stat().st_mode & ~0o222)
         command = [*(AS_NOBODY if self.is_root else []), sys.executable, str(ENTRY)]
         folders = ["--input", str(self.input), "--output", str(self.output), "--model", str(self.model)]
-        environment = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS") if name in os.environ}
-        environment |= {"TMPDIR": str(self.tmp), "HOME": str(self.tmp)}  # and none of nnU-Net's variables
+        own = {"PATH": os.environ["PATH"], "TMPDIR": str(self.tmp), "HOME": str(self.tmp)}  # and none of nnU-Net's
         return subprocess.run(
-            [*command, *folders, *words, *FLAGS], env=environment, capture_output=True, text=True, check=False
+            [*command, *folders, *words, *FLAGS], env={**ONE_THREAD, **own}, capture_output=True, text=True, check=False
         )  # fmt: skip
 
 

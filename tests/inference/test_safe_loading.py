@@ -118,7 +118,7 @@ def test_stock_prediction_needs_no_unpickling_and_gives_the_same(
     words = ("-i", str(patients), "-m", str(refined_model), "-f", "0", "-device", "cpu", "--disable_tta")
     for name, env in (("forced", {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}), ("as ever", {})):
         stock = ("nnUNetv2_predict_from_modelfolder", *words, "-o", str(tmp_path / name), "-npp", "1", "-nps", "1")
-        answer = run(*stock, env={"OMP_NUM_THREADS": "1", **env})
+        answer = run(*stock, env=env)
         assert answer.returncode == 0, answer.stderr
     assert len(masks(tmp_path / "forced")) == 3
     assert same(masks(tmp_path / "forced"), masks(tmp_path / "as ever"))

@@ -13,7 +13,7 @@ from tests.workflow.slurm_node import NotStarted, slurm_node
 from tests.workflow.study_runs import TINY_STUDY, environment, snakemake
 
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="not installed: pip install '.[workflow]'")
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 
 # This SLURM has no accounting data base, and is asked more often than a cluster should be.
 ASKED = ("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3")

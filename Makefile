@@ -5,6 +5,7 @@
 # make refinement-study: does the refiner help? About an hour on two cores; goes on where it stopped.
 # make missing-modality: Dice of patients who lack images, with modality dropout in training and without.
 # make bench: every table of docs/evidence/benchmarks, on this machine; MEDNEXT_SOURCE=DIR names the official MedNeXt's checkout.
+# make docs: the documentation site, in build/site; a broken link fails.
 # All set up .venv first.
 VENV ?= .venv
 PYTHON ?= python3
@@ -18,7 +19,7 @@ export OMP_WAIT_POLICY = PASSIVE
 # Tests of one file stay in one process: they share its models, its ports and its browser.
 PYTEST = $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --durations=25
 
-.PHONY: demo evidence refinement-study missing-modality bench fast test test-long lint types clean
+.PHONY: demo evidence refinement-study missing-modality bench fast test test-long lint types docs clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
@@ -61,6 +62,10 @@ test: lint types
 
 test-long: $(READY)
 	$(PYTEST) -m long
+
+docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo_output study_output missing_modality_output

@@ -57,6 +57,7 @@ def page(report: dict[str, Any], study: Study, name: str) -> str:
     count = len(report["patients"])
     parts = [
         "# Does the refiner help?",
+        _lengths_sentence(report["settings"]),
         "\n".join(f"- {line}" for line in findings(report)),
         f"![Paired differences of Dice to stage 1, with 95 % intervals]({name}.png)",
         f"Means over {count} held-out patients; in brackets the 95 % bootstrap interval of the mean paired difference "
@@ -141,6 +142,16 @@ def _gate_sentence(report: dict[str, Any]) -> str:
         f"{shares}. The oracles start from the ensemble's map. *Codes of the true residual*: each fold's autoencoder "
         "encodes, quantises and decodes the true residual, which corrects through the gate at alpha = 1; mean of the "
         "folds' probabilities. *Truth where the gate is open* is the most that any refiner behind this gate can reach."
+    )
+
+
+def _lengths_sentence(settings: dict[str, Any]) -> str:
+    refiner = settings["refiner"]
+    stage_1_steps = settings["max_epochs"] * settings["steps_per_epoch"]
+    refiner_steps = refiner["max_epochs"] * (refiner["steps_per_epoch"] or settings["steps_per_epoch"])
+    return (
+        f"Stage 1 was trained for {stage_1_steps:,} steps here, each refiner for {refiner_steps:,}. What is said below "
+        "holds for such a stage 1; [method](method.md#a-control-for-compute) has a control with a longer one."
     )
 
 

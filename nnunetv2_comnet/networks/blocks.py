@@ -1,46 +1,23 @@
 """The three blocks of MedNeXt (Roy et al., MICCAI 2023, section 2) with Global Response Normalization.
 
-Every block is the same chain: depthwise convolution, group norm, pointwise expansion, GELU, GRN (Woo et al.,
-ConvNeXt V2, CVPR 2023, section 3), pointwise compression. They differ in the depthwise convolution's stride and in
-the residual. Parameter names are those of the official MedNeXt, so that its checkpoints fit.
+Every block is the same chain: depthwise convolution, group norm, pointwise expansion, GELU, GRN (grn.py), pointwise
+compression, residual. They differ in the depthwise convolution's stride and in the residual. Parameter names are those
+of the official MedNeXt, so that its checkpoints fit.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nnunetv2_comnet.networks import cpu
-from nnunetv2_comnet.networks.operations import (
-    GRN_EPS,
-    channel_norm,
-    depthwise_conv3d,
-    depthwise_conv_transpose3d,
-    grn_share,
-    pointwise,
-)
-
-Modulation = tuple[Tensor, Tensor]  # scale and shift, (B, C) each
-
-
-def grn_response(x: Tensor, denominator: str = "mean") -> Tensor:
-    """Each channel's share of the response: its norm over space, divided by the channels' mean norm.
-
-    x: (B, E, D, H, W), any floating type. Returns (B, E) in float32 (float64 for float64 input).
-    denominator: "mean" as in the code of MedNeXt and ConvNeXt V2; "sum" gives exactly the mean form divided by E.
-    """
-    return grn_share(channel_norm(x), denominator)
-
-
-def grn_reference(x: Tensor, gamma: Tensor, beta: Tensor, denominator: str = "mean") -> Tensor:
-    """GRN as the papers write it, gamma * (x * n) + beta + x; the blocks use the folded form below instead.
-
-    x: (B, E, D, H, W); gamma, beta: (1, E, 1, 1, 1). Returns the shape and type of x.
-    """
-    response = grn_response(x, denominator)[:, :, None, None, None]
-    return (gamma * (x * response) + beta + x).to(x.dtype)
+from nnunetv2_comnet.networks import backends
+from nnunetv2_comnet.networks.backends import Modulation, conv1x1, pointwise
+from nnunetv2_comnet.networks.grn import fold_grn
 
 
 @dataclass(frozen=True)
@@ -54,117 +31,89 @@ class BlockOptions:
     checkpointing: str = "none"
 
 
+def recomputed(wanted: bool, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Calls the function; where wanted, the backward pass computes again what it would have kept."""
+    if wanted and torch.is_grad_enabled():
+        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return function(*inputs)
+
+
+def with_block_checkpointing(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Recomputes all of a block's `forward` where the block's checkpointing is "block"."""
+
+    @functools.wraps(forward)
+    def call(self: "MedNeXtBlock", *inputs: Any) -> Tensor:
+        return recomputed(self.checkpointing == "block", functools.partial(forward, self), *inputs)
+
+    return call
+
+
 class MedNeXtBlock(nn.Module):
-    """(B, C, D, H, W) -> the same shape: the chain, plus the input.
+    """(B, C, D, H, W) -> the same shape.
 
     The depthwise bias is kept for the official key names only. The group norm has one group per channel, so it
     subtracts whatever the bias adds: the bias is frozen at zero and never added.
     """
 
     stride = 1
-    use_triton = False  # networks.triton.use_triton_kernels sets it
+    use_triton = False  # networks.experimental.triton.use_triton_kernels sets it
+    grn_gamma: nn.Parameter | None
+    grn_beta: nn.Parameter | None
 
     def __init__(self, in_channels: int, out_channels: int, options: BlockOptions) -> None:
         super().__init__()
         expanded = options.expansion * in_channels
-        self.options = options
-        self.conv1 = self._depthwise(in_channels, options.kernel_size)
+        self.grn_denominator, self.checkpointing = options.grn_denominator, options.checkpointing
+        self.conv1 = self._depthwise_layer(in_channels, options.kernel_size)
         self.norm = nn.GroupNorm(in_channels, in_channels)
         self.conv2 = nn.Conv3d(in_channels, expanded, 1)
         self.conv3 = nn.Conv3d(expanded, out_channels, 1)
-        if options.grn:  # zero: the block starts as one without GRN
-            self.grn_gamma = nn.Parameter(torch.zeros(1, expanded, 1, 1, 1))
-            self.grn_beta = nn.Parameter(torch.zeros(1, expanded, 1, 1, 1))
+        for name in ("grn_gamma", "grn_beta"):  # zero: the block starts as one without GRN
+            self.register_parameter(name, nn.Parameter(torch.zeros(1, expanded, 1, 1, 1)) if options.grn else None)
         assert self.conv1.bias is not None
         nn.init.zeros_(self.conv1.bias).requires_grad_(False)
 
-    def _depthwise(self, channels: int, kernel_size: int) -> nn.Conv3d | nn.ConvTranspose3d:
+    def _depthwise_layer(self, channels: int, kernel_size: int) -> nn.Conv3d | nn.ConvTranspose3d:
         return nn.Conv3d(channels, channels, kernel_size, self.stride, kernel_size // 2, groups=channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.options.checkpointing == "block" and torch.is_grad_enabled():
-            return checkpoint(self._block, x, use_reentrant=False, preserve_rng_state=False)
-        return self._block(x)
+    @with_block_checkpointing
+    def forward(self, x: Tensor, modulation: Modulation | None = None) -> Tensor:
+        residual = self.residual(x)  # (B, C_out, D', H', W'), D' = D, D / 2 (down) or 2D - 1 (up)
+        fused = backends.fused_block(self, x, residual, modulation)
+        if fused is not None:  # the same by a form of fewer passes
+            return fused
 
-    def _block(self, x: Tensor) -> Tensor:
-        return self._branch(x, residual=x)
+        def expand_and_compress(y: Tensor) -> Tensor:
+            y = F.gelu(conv1x1(y, self.conv2))  # (B, E, D', H', W')
+            return self.compress_grn(y)  # conv3(GRN(y)), (B, C_out, D', H', W')
 
-    def _branch(self, x: Tensor, residual: Tensor | None = None, modulation: Modulation | None = None) -> Tensor:
-        """The chain, plus a residual; a modulation makes x + x * scale + shift of the norm's output x."""
-        if cpu.fits(x):
-            return self._branch_on_cpu(x, residual, modulation)
-        x = self._spatial(x)  # (B, C, D', H', W')
-        if self.use_triton and x.is_cuda and modulation is None:
-            from nnunetv2_comnet.networks.experimental import triton
+        y = self.depthwise(x)  # (B, C, D', H', W')
+        y = self.normalise(y, modulation)
+        y = recomputed(self.checkpointing == "expansion", expand_and_compress, y)
+        return y if residual is None else residual + y
 
-            if triton.suits_branch(x, self.conv3.out_channels):
-                return triton.fused_branch(
-                    x, self.norm, self.conv2, self.conv3, grn_gamma=getattr(self, "grn_gamma", None),
-                    grn_beta=getattr(self, "grn_beta", None), grn_denominator=self.options.grn_denominator,
-                    residual=residual,
-                )  # fmt: skip
+    def residual(self, x: Tensor) -> Tensor | None:
+        """Computes what is added to the compression's output."""
+        return x
+
+    def depthwise(self, x: Tensor) -> Tensor:
+        """Convolves every channel by itself: conv1 without its bias."""
+        return backends.depthwise_conv3d(x, self.conv1.weight, self.stride, use_triton=self.use_triton)
+
+    def normalise(self, x: Tensor, modulation: Modulation | None = None) -> Tensor:
+        """Computes the group norm, one group per channel; a modulation makes x + x * scale + shift of its output x."""
         x = torch.group_norm(x, x.shape[1], self.norm.weight, self.norm.bias, self.norm.eps)
-        if modulation is not None:
-            scale, shift = (value[:, :, None, None, None] for value in modulation)
-            x = torch.addcmul(x + shift, x, scale)
-        if self.options.checkpointing == "expansion" and torch.is_grad_enabled():
-            x = checkpoint(self._expand, x, use_reentrant=False, preserve_rng_state=False)
-        else:
-            x = self._expand(x)
-        return x if residual is None else residual + x
+        if modulation is None:
+            return x
+        scale, shift = (value[:, :, None, None, None] for value in modulation)
+        return torch.addcmul(x + shift, x, scale)
 
-    def _branch_on_cpu(self, x: Tensor, residual: Tensor | None, modulation: Modulation | None) -> Tensor:
-        """The same in one operation; modulating the norm's output is another weight and bias of the norm."""
-        norm_weight: Tensor = self.norm.weight
-        norm_bias: Tensor = self.norm.bias
-        if modulation is not None:
-            scale, shift = modulation
-            norm_weight, norm_bias = norm_weight * (1 + scale), norm_bias * (1 + scale) + shift
-        has_grn = self.options.grn
-        assert self.conv2.bias is not None
-        assert self.conv3.bias is not None
-        weights = cpu.BranchWeights(
-            norm_weight,
-            norm_bias,
-            self.conv2.weight.flatten(1),
-            self.conv2.bias,
-            self.conv3.weight.flatten(1),
-            self.conv3.bias,
-            self.grn_gamma.flatten() if has_grn else None,
-            self.grn_beta.flatten() if has_grn else None,
-        )
-        return cpu.branch(
-            self._spatial(x),
-            residual,
-            weights,
-            norm_eps=self.norm.eps,
-            form=cpu.GrnForm(GRN_EPS, self.options.grn_denominator == "sum"),
-            recompute=(lambda: self._spatial(x)) if self.options.checkpointing == "expansion" else None,
-        )
-
-    def _spatial(self, x: Tensor) -> Tensor:
-        if self.use_triton and self.stride == 1 and x.is_cuda:
-            from nnunetv2_comnet.networks.experimental import triton
-
-            return triton.depthwise_conv3d(x, self.conv1.weight)
-        return depthwise_conv3d(x, self.conv1.weight, self.stride)
-
-    def _expand(self, x: Tensor) -> Tensor:
-        """Expansion, GELU, GRN, compression; GRN is folded into the compression's weights.
-
-        conv3(gamma * (x * n) + beta + x) = (W * (1 + gamma * n)) x + (W beta + b): the same function, without one
-        pass over the expanded tensor and without keeping its copies for the backward pass. The scales and the
-        folded weights are computed in float32.
-        """
-        x = F.gelu(pointwise(x, self.conv2.weight.flatten(1), self.conv2.bias))  # (B, E, D', H', W')
+    def compress_grn(self, x: Tensor) -> Tensor:
+        """Computes conv3(GRN(x)), GRN folded into conv3's weights; (B, E, D, H, W) -> (B, C_out, D, H, W)."""
         weight, bias = self.conv3.weight.flatten(1), self.conv3.bias  # (C_out, E), (C_out,)
-        assert bias is not None
-        if self.options.grn:
-            weight = weight.to(torch.promote_types(x.dtype, torch.float32))
-            scale = 1 + self.grn_gamma.flatten() * grn_response(x, self.options.grn_denominator)  # (B, E)
-            bias = (weight * self.grn_beta.flatten()).sum(dim=1) + bias
-            weight = weight * scale[:, None, :]  # (B, C_out, E)
-        return pointwise(x, weight, bias)  # (B, C_out, D', H', W')
+        if self.grn_gamma is not None and self.grn_beta is not None and bias is not None:
+            weight, bias = fold_grn(x, self.grn_gamma, self.grn_beta, weight, bias, self.grn_denominator)
+        return pointwise(x, weight, bias)
 
 
 class MedNeXtDownBlock(MedNeXtBlock):
@@ -176,9 +125,8 @@ class MedNeXtDownBlock(MedNeXtBlock):
         super().__init__(in_channels, out_channels, options)
         self.res_conv = nn.Conv3d(in_channels, out_channels, 1, stride=2)
 
-    def _block(self, x: Tensor) -> Tensor:
-        residual = pointwise(x[:, :, ::2, ::2, ::2], self.res_conv.weight.flatten(1), self.res_conv.bias)
-        return self._branch(x, residual)
+    def residual(self, x: Tensor) -> Tensor:
+        return conv1x1(x[:, :, ::2, ::2, ::2], self.res_conv)
 
 
 class MedNeXtUpBlock(MedNeXtBlock):
@@ -194,19 +142,22 @@ class MedNeXtUpBlock(MedNeXtBlock):
         super().__init__(in_channels, out_channels, options)
         self.res_conv = nn.ConvTranspose3d(in_channels, out_channels, 1, stride=2)
 
-    def _depthwise(self, channels: int, kernel_size: int) -> nn.ConvTranspose3d:
+    def _depthwise_layer(self, channels: int, kernel_size: int) -> nn.ConvTranspose3d:
         return nn.ConvTranspose3d(channels, channels, kernel_size, 2, kernel_size // 2, groups=channels)
 
-    def _spatial(self, x: Tensor) -> Tensor:
-        return depthwise_conv_transpose3d(x, self.conv1.weight)
+    def depthwise(self, x: Tensor) -> Tensor:
+        return backends.depthwise_conv_transpose3d(x, self.conv1.weight)
 
-    def _block(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> None:
+        """Returns None: `forward` adds it after the plane of zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
         assert self.res_conv.bias is not None
-        branch = self._branch(x)  # (B, C_out, 2D - 1, 2H - 1, 2W - 1)
-        bias = self.res_conv.bias.to(branch.dtype)[:, None, None, None]
-        y = F.pad(branch + bias, (1, 0, 1, 0, 1, 0))  # (B, C_out, 2D, 2H, 2W)
+        y = super().forward(x)  # (B, C_out, 2D - 1, 2H - 1, 2W - 1)
+        bias = self.res_conv.bias.to(y.dtype)[:, None, None, None]
+        y = F.pad(y + bias, (1, 0, 1, 0, 1, 0))  # (B, C_out, 2D, 2H, 2W)
         # Stride 2 with a 1x1x1 kernel: the input's voxels land on every second one, here on the odd ones.
-        y[:, :, 1::2, 1::2, 1::2] += pointwise(x, self.res_conv.weight.flatten(1).t()).to(branch.dtype)
+        y[:, :, 1::2, 1::2, 1::2] += pointwise(x, self.res_conv.weight.flatten(1).t()).to(y.dtype)
         return y
 
 

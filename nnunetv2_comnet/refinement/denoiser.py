@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_comnet.networks.backends import conv1x1
 from nnunetv2_comnet.networks.blocks import MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock
-from nnunetv2_comnet.networks.operations import pointwise
 from nnunetv2_comnet.refinement.condition import OPTIONS
 from nnunetv2_comnet.refinement.config import RefinerConfig
 
@@ -26,10 +26,10 @@ class TimedBlock(MedNeXtBlock):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x (B, C, d, h, w), time embedding (B, _TIME_CHANNELS) -> (B, C, d, h, w)."""
         scale, shift = self.modulation(time).chunk(2, dim=1)
-        return self._branch(x, x, (scale, shift))
+        return super().forward(x, (scale, shift))
 
 
 class Denoiser(nn.Module):
@@ -54,12 +54,12 @@ class Denoiser(nn.Module):
     def forward(self, latent: Tensor, time: Tensor, condition: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         at_0, at_1, at_2 = condition
         when = self.time(time_embedding(time, self.training_steps))  # (B, _TIME_CHANNELS)
-        skip_0 = self.encode_0(pointwise(latent, self.stem.weight.flatten(1), self.stem.bias) + at_0, when)
+        skip_0 = self.encode_0(conv1x1(latent, self.stem) + at_0, when)
         skip_1 = self.encode_1(self.down_0(skip_0) + at_1, when)  # (B, 2c, d/2, h/2, w/2)
         x = self.middle(self.down_1(skip_1) + at_2, when)  # (B, 4c, d/4, h/4, w/4)
         x = self.decode_1(skip_1 + self.up_1(x), when)
         x = self.decode_0(skip_0 + self.up_0(x), when)  # (B, c, d, h, w)
-        return pointwise(x, self.head.weight.flatten(1), self.head.bias)
+        return conv1x1(x, self.head)
 
 
 def time_embedding(time: Tensor, training_steps: int) -> Tensor:

@@ -19,7 +19,7 @@ from nnunetv2_comnet.networks.experimental.triton.launch import (
     split_of,
     warps_for,
 )
-from nnunetv2_comnet.networks.operations import grn_share
+from nnunetv2_comnet.networks.grn import grn_share
 
 NAME = "fused compression"
 

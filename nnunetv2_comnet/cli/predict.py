@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 FOLDS = "-f"
 REFINER = "Refiner"
-SPEED = "On a CUDA GPU; nobody has timed these yet"
 DECISION = "From probabilities to labels"
 WRITTEN = "What is written beside the masks"
 
@@ -51,12 +50,6 @@ def command(
     part_id: int = typer.Option(0, "-part_id", help="Which of them this one is, from 0."),
     verbose: bool = typer.Option(False, "--verbose", help="Show nnU-Net's own messages."),
     disable_progress_bar: bool = typer.Option(False, "--disable_progress_bar", help="No progress bar."),
-    cuda_graphs: bool = typer.Option(
-        False, "--cuda-graphs", rich_help_panel=SPEED, help="Record the network once per tile shape, and replay it."
-    ),
-    triton_kernels: bool = typer.Option(
-        False, "--triton-kernels", rich_help_panel=SPEED, help="Our kernels in place of PyTorch's."
-    ),
     average: str = typer.Option(
         "probabilities", help="What is averaged over folds: probabilities (the paper), or logits (stock nnU-Net)."
     ),
@@ -130,8 +123,6 @@ def command(
         seed=seed,
         tile_step_size=step_size,
         use_mirroring=not disable_tta,
-        cuda_graphs=cuda_graphs,
-        triton_kernels=triton_kernels,
         nested=nested,
         thresholds={} if thresholds is None else read_thresholds(str(thresholds)),
         strengths={} if strength is None else parse_strengths(strength),

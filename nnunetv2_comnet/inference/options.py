@@ -24,8 +24,8 @@ class Options:
     samples, eta, seed: the refiner's sampling, steps None as many as the model was planned with; fold f draws from
     seed + f.
     tile_step_size: step of the sliding window in tiles, (0, 1]. use_mirroring: average over mirrored images.
-    cuda_graphs, triton_kernels: on a CUDA GPU, the network as a recorded graph, and by our kernels; both equal what
-    they replace to rounding, and nobody has timed them yet.
+    cuda_graphs, triton_kernels: on a CUDA GPU, the network as a recorded graph, and by the kernels of
+    networks/experimental; both equal what they replace to rounding, nobody has timed them, and no flag asks for them.
     nested: a region's probability never exceeds that of a region around it.
     thresholds: per region, in (0, 1), 0.5 where not given; a voxel belongs to the region above it. strengths: per
     region, in [0, 1], over those of the calibration. Both by name or short name ("enhancing tumor" or "ET").

@@ -1,19 +1,11 @@
 """CUDA graphs for tiles: a plain call wherever they do not apply, the same numbers where they do."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import cast
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_comnet.inference.fold_maps import FoldMaps
-from nnunetv2_comnet.inference.fold_weights import FoldWeights
-from nnunetv2_comnet.inference.mirroring import MirroredNetwork
-from nnunetv2_comnet.inference.options import Options
-from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.networks.experimental.cuda_graphs import GraphedNetwork, copied
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
@@ -34,38 +26,6 @@ def test_on_a_cpu_it_is_the_network(enabled: bool) -> None:
     assert graphed.recordings == 0
     graphed(tile).sum().backward()  # and gradients pass
     assert network[0].weight.grad is not None
-
-
-@pytest.mark.parametrize("wanted", [False, True])
-def test_tiles_go_through_it_where_wanted(wanted: bool) -> None:
-    network = small()
-    maps = FoldMaps(
-        network,
-        (0,),
-        cast(FoldWeights, [network.state_dict()]),
-        options=Options(refine="none", cuda_graphs=wanted),
-        steps=0,
-        patch_size=(8, 8, 8),
-        mirror_axes=(0, 2),
-        skip_background=False,
-        keep_on_device=False,
-    )
-    assert isinstance(maps.mirrored.network, GraphedNetwork) is wanted
-    window = maps.window(torch.randn(4, 9, 12, 8))
-    with torch.inference_mode():
-        plain = window.logits(MirroredNetwork(network, (0, 2)))
-        assert torch.equal(maps.coarse(window), plain)
-
-
-@needs_gpu
-@pytest.mark.parametrize("option", ["cuda_graphs", "triton_kernels"])
-def test_a_gpu_predicts_the_same_probabilities(model: Path, patients: Path, option: str) -> None:
-    images = sorted(patients.glob("LPS_*.nii.gz"))
-    found = [
-        CoMNeTPredictor(model, options=Options(**options), device="cuda").predict(images).probabilities
-        for options in ({}, {option: True})
-    ]
-    np.testing.assert_allclose(*found, atol=0.02)
 
 
 def test_copies_keep_the_structure() -> None:

@@ -1,8 +1,7 @@
 """CUDA graphs for inference tiles: one recording of the network per tile shape, replayed without its launches' cost.
 
 A network of many small kernels keeps a GPU waiting for the processor that launches them; a recorded graph is launched
-as one. `comnet predict --cuda-graphs` asks for it; not measured on a GPU. Everything but inference on a GPU goes to the
-network as it is.
+as one. Not measured on a GPU. Everything but inference on a GPU goes to the network as it is.
 """
 
 from collections import OrderedDict

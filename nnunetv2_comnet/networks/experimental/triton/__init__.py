@@ -2,8 +2,7 @@
 
 Their results are tested for equality with the plain formulas on a CPU, by Triton's interpreter, and their code is
 compiled for two generations of GPUs; whether they are faster than PyTorch's kernels, `benchmarks/gpu_kernels.py` tells
-on a machine with a GPU. Until someone has measured, one must ask for them: `comnet plan --gpu-kernels triton`, `comnet
-predict --triton-kernels`, or `use_triton_kernels`.
+on a machine with a GPU. Until someone has measured, a program must ask for them: `use_triton_kernels`.
 
 depthwise.py: the stride-1 depthwise convolution. branch.py: norm, expansion and GELU in one kernel, GRN, compression
 and residual in another (expansion.py, compression.py). folding.py: what is computed without voxels. The `*_kernels.py`

@@ -11,8 +11,6 @@ import gzip
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import zlib
@@ -23,20 +21,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from harness import Table, cores, interleaved, parser, report
+from harness import Table, comnet, cores, interleaved, parser, report
 
 LAYOUT = "brats2021"
-COMNET = Path(sys.executable).parent / "comnet"
 SMALL_MM = 4.0  # of the patients that are linked: their voxels are not read again, only their number matters
 
 
 def main() -> None:
     """Parses the command line, makes the patients, measures, reports."""
-    options = parser(__doc__)
+    options = parser(__doc__, pairs=True)
     options.add_argument("--patients", type=int, default=50)
     options.add_argument("--generated", type=int, default=4, help="how many of them are not copies with noise")
     options.add_argument("--linked", type=int, default=625, help="patients of the --link row")
-    options.add_argument("--pairs", type=int, default=5)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -194,8 +190,7 @@ def comnet_convert(source: Path, out: Path, *words: str, fresh: bool = True) -> 
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-    command = [str(COMNET), "convert", LAYOUT, str(source), "-d", "501", "--out", str(out), *words]
-    subprocess.run(command, check=True, capture_output=True)
+    comnet("convert", LAYOUT, source, "-d", 501, "--out", out, *words)
 
 
 def linking(root: Path, count: int) -> Table:

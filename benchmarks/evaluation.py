@@ -8,8 +8,6 @@ over the image, which makes every volume large and every lesion rule work. The p
 whose numbers ours are: it transforms the whole volume where ours looks for neighbours.
 """
 
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -17,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import Table, command_peak_gib, cores, interleaved, parser, report
+from harness import COMNET, Table, command_peak_gib, comnet, cores, interleaved, parser, report
 
-COMNET = Path(sys.executable).parent / "comnet"
 PROTOCOLS = ("legacy", "brats2023", "brats2024", "brats2026")
 SPECKS = 600
 SPACING_MM = (1.0, 1.0, 1.0)
@@ -27,11 +24,10 @@ SPACING_MM = (1.0, 1.0, 1.0)
 
 def main() -> None:
     """Parses the command line, makes the cases, measures, reports."""
-    options = parser(__doc__ or "")
+    options = parser(__doc__, pairs=True)
     options.add_argument("--cases", type=int, default=20)
     options.add_argument("--generated", type=int, default=4, help="how many of them are not copies")
     options.add_argument("--protocol", default="brats2023")
-    options.add_argument("--pairs", type=int, default=5)
     chosen = options.parse_args()
     masks = generated(min(chosen.generated, chosen.cases))
     worst = (masks[0][0], with_specks(masks[0][1]))
@@ -88,12 +84,12 @@ def whole_command(root: Path, count: int, protocol: str, pairs: int) -> Table:
 
     def words(jobs: int) -> list[str]:
         folders = ["-ref", root / "reference", "-pred", root / "prediction", "-o", root / "scores"]
-        return [str(COMNET), "evaluate", *map(str, folders), "--protocol", protocol, "--jobs", str(jobs)]
+        return ["evaluate", *map(str, folders), "--protocol", protocol, "--jobs", str(jobs)]
 
     def command(jobs: int) -> Callable[[], object]:
-        return lambda: subprocess.run(words(jobs), check=True, capture_output=True)
+        return lambda: comnet(*words(jobs))
 
-    peak_gib = command_peak_gib(words(1))
+    peak_gib = command_peak_gib([str(COMNET), *words(1)])
     columns = ["--jobs", "s", "s a case", "peak memory of a process, GiB", "times faster than --jobs 1", "of"]
     table = Table("`comnet evaluate`, whole command", columns)
     more = max(2, cores())

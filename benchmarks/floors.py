@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import harness
+from harness import sides
 from parts.work import COPY_FLOATS, FLOAT_BYTES, MATRIX, REPEATS, copy_rate, counted, matrix_rate, seconds_of
 
 REAL_PATCH = (112, 160, 128)
@@ -34,7 +35,7 @@ CLASSES = {
 
 def main() -> None:
     """Counts, measures and reports."""
-    options = harness.parser(__doc__ or "")
+    options = harness.parser(__doc__)
     options.add_argument("--patch", type=int, nargs=3, default=(64, 80, 64), metavar=("D", "H", "W"))
     chosen = options.parse_args()
     from nnunetv2_comnet.trainers.device import tune_for_cpu
@@ -54,9 +55,8 @@ def main() -> None:
 
 
 def _work_table(patch: Sequence[int], flops: float, rate: float) -> harness.Table:
-    size = " x ".join(map(str, patch))
     table = harness.Table(
-        f"Work at patch {size}, batch 1, float32",
+        f"Work at patch {sides(patch)}, batch 1, float32",
         ["task", "TFLOP", "GB of the plain formula", "least GB", "arithmetic floor, s", "memory floor, s"],
     )
     for name, work, moved, least in counted(patch):
@@ -71,8 +71,9 @@ def _activations_table(patch: Sequence[int]) -> harness.Table:
     from nnunetv2_comnet.networks import mednext
     from nnunetv2_comnet.networks.mednext import CHECKPOINTING
 
-    size = " x ".join(map(str, patch))
-    table = harness.Table(f"Saved activations at patch {size}, batch 1", ["checkpointing", "GiB at 2 bytes", "at 4"])
+    table = harness.Table(
+        f"Saved activations at patch {sides(patch)}, batch 1", ["checkpointing", "GiB at 2 bytes", "at 4"]
+    )
     for mode in CHECKPOINTING:
         saved: dict[int, Any] = {}
         with torch.device("meta"):
@@ -95,8 +96,7 @@ def _activations_table(patch: Sequence[int]) -> harness.Table:
 
 def _fraction_table(patch: Sequence[int], flops: float, rate: float) -> harness.Table:
     """Measured against the larger floor."""
-    size = " x ".join(map(str, patch))
-    table = harness.Table(f"Measured at patch {size}", ["task", "seconds", "floor, s", "floor over measured"])
+    table = harness.Table(f"Measured at patch {sides(patch)}", ["task", "seconds", "floor, s", "floor over measured"])
     run = _run_ours(patch)
     for work, task in zip(counted(patch)[:2], run, strict=True):
         floor, seconds = work.floor_seconds(flops, rate), seconds_of(task)

@@ -34,7 +34,7 @@ COLUMNS = [
 
 def main() -> None:
     """Measures and reports."""
-    options = harness.parser(__doc__ or "")
+    options = harness.parser(__doc__)
     options.add_argument("--patch", type=int, nargs=3, default=(112, 160, 128), metavar=("D", "H", "W"))
     options.add_argument("--calls", type=int, default=20, help="that are timed together; the time of one is shown")
     chosen = options.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
     patch = tuple(chosen.patch)
     tables = [_depthwise_table(timer, patch, size) for size in (3, 5)] + [_branch_table(timer, patch)]
     notes = [
-        f"patch {' x '.join(map(str, patch))}, batch 1; medians of {harness.PAIRS} interleaved pairs of {chosen.calls} "
+        f"patch {harness.sides(patch)}, batch 1; medians of {harness.PAIRS} interleaved pairs of {chosen.calls} "
         "calls; ratio: ours over the peer, below 1 is faster",
         f"copy of {COPY_BYTES >> 30} GiB, read and written: {timer.rate / 1e9:.0f} GB/s",
     ]

@@ -1,4 +1,4 @@
-"""What all benchmarks share: interleaved pairs, Markdown tables, the machine they were made on, the peers' code."""
+"""What all benchmarks share: interleaved pairs, Markdown tables, the machine they were made on, our commands, peers."""
 
 import argparse
 import importlib
@@ -21,18 +21,21 @@ from nnunetv2_comnet.text_tables import markdown, three_digits
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "evidence" / "benchmarks"
 PAIRS = 5
+COMNET = Path(sys.executable).parent / "comnet"
 RSS_UNITS_IN_GIB = 2**30 if sys.platform == "darwin" else 2**20  # getrusage: bytes there, KiB elsewhere
 EXPANSION_B = [2, 3, 4, 4, 4, 4, 4, 3, 2]  # of MedNeXt-B, by stage
 _OFFICIAL = "nnunet_mednext.network_architecture.mednextv1"
 
 
-def parser(doc: str) -> argparse.ArgumentParser:
+def parser(doc: str | None, *, pairs: bool = False) -> argparse.ArgumentParser:
     """A command line with the options that `make bench` passes to every script; `doc` is the script's own docstring."""
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--save", action="store_true", help="write docs/evidence/benchmarks/NAME.md as well")
     options.add_argument(
         "--mednext-source", type=Path, metavar="DIR", help="checkout of the official MedNeXt, the peer"
     )
+    if pairs:
+        options.add_argument("--pairs", type=int, default=PAIRS)
     return options
 
 
@@ -138,6 +141,26 @@ def machine() -> dict[str, str]:
         "comnet": _version("nnunetv2-comnet"),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
+
+
+def sides(patch: Sequence[int]) -> str:
+    """Writes a patch as "112 x 160 x 128"."""
+    return " x ".join(map(str, patch))
+
+
+def comnet(*words: object) -> None:
+    """Runs one of our commands as users do, silently. Raises SystemExit, with what it said, where it fails."""
+    answer = subprocess.run([str(COMNET), *map(str, words)], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(answer.stderr)
+
+
+def synchronise(device: str) -> None:
+    """Waits until a GPU has done what was asked of it."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def cores() -> int:

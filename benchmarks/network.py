@@ -38,9 +38,8 @@ BOUND = {"OMP_PROC_BIND": "true"}  # read when a process starts; the threads of 
 
 def main() -> None:
     """Measures and reports; `--child` is the process of one network."""
-    options = harness.parser(__doc__ or "")
+    options = harness.parser(__doc__, pairs=True)
     options.add_argument("--patch", type=int, nargs=3, default=(64, 80, 64), metavar=("D", "H", "W"))
-    options.add_argument("--pairs", type=int, default=harness.PAIRS)
     options.add_argument("--threads", type=int, default=None, help="of each network; default: all cores")
     options.add_argument("--child", nargs=2, metavar=("NETWORK", "TUNED"), help="used by the script itself")
     chosen = options.parse_args()
@@ -61,8 +60,8 @@ def main() -> None:
         _times(bound, children, [*peers, OURS_SMALL], True, chosen.pairs, floors),
         _memory(children, [*peers, *([OFFICIAL_SMALL] if OFFICIAL in peers else [])]),
     ]
-    size = " x ".join(map(str, patch))
-    harness.report("network", tables, [f"patch {size}, float32, batch 1, {chosen.threads or harness.cores()} threads; "
+    harness.report("network", tables, [f"patch {harness.sides(patch)}, float32, batch 1, "
+                   f"{chosen.threads or harness.cores()} threads; "
                    f"medians of {chosen.pairs} interleaved rounds; ratio: ours over the peer, below 1 is faster"],
                    chosen.save)  # fmt: skip
 

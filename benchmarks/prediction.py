@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import Pairs, Table, official_b, official_mednext, parser, peak_gib, report
-from parts.prediction_case import CHANNELS, NAME, RESENC_PLANS, made_coarse_map, prepare, set_variables
+from harness import Pairs, Table, official_b, official_mednext, parser, peak_gib, report, sides, synchronise
+from parts.patient import CHANNELS, NAME, RESENC_PLANS, made_coarse_map, prepare, set_variables
 
 STEPS = (25, 8, 4, 1)
 ROUNDS = 3  # of the refiner with each number of steps
@@ -71,7 +71,7 @@ def measure(root: Path, chosen: argparse.Namespace) -> None:
     refiner = in_a_process({**task, "kind": "refiner"})
     notes = [
         f"Run: {'a real case' if chosen.case else 'a generated patient'}, preprocessed "
-        f"{' x '.join(map(str, refiner['shape']))} voxels{' (cropped)' if chosen.crop else ''}, one fold, tile step "
+        f"{sides(refiner['shape'])} voxels{' (cropped)' if chosen.crop else ''}, one fold, tile step "
         f"{chosen.tile_step}, mirroring {'on' if chosen.mirroring else 'off'}, {chosen.device}, random weights, "
         f"{chosen.pairs} prediction(s) of each in turn, each in a process of its own; medians. The refiner: "
         f"{ROUNDS} times with each number of steps in turn; medians.",
@@ -89,8 +89,9 @@ def folds(found: dict[str, list[dict[str, Any]]]) -> Table:
     )
     for kind, runs in found.items():
         network, whole, peak = (median(runs, name) for name in ("network", "whole", "peak"))
-        patch = " x ".join(map(str, runs[0]["patch"]))
-        table.add(kind, patch, runs[0]["tiles"], network, whole, 100 * (whole - network) / network, peak)
+        table.add(
+            kind, sides(runs[0]["patch"]), runs[0]["tiles"], network, whole, 100 * (whole - network) / network, peak
+        )
     return table
 
 
@@ -249,13 +250,6 @@ def timed_module(network: Any) -> Any:
             return answer
 
     return Timed()
-
-
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
 
 
 def peak_on(device: str) -> float:

@@ -10,21 +10,17 @@ steps with its real loader. Augmentation is measured at the full patch, in one t
 
 import contextlib
 import io
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import Table, cores, interleaved, parser, report
+from harness import Table, comnet, cores, interleaved, parser, report, sides, synchronise
+from parts.patient import DATASET, LAYOUT, NAME, set_variables, untrained
 
-COMNET = Path(sys.executable).parent / "comnet"
-DATASET, LAYOUT, NAME = 601, "brats2021", "Dataset601_BraTS2021"
 FULL, SMALL = (112, 160, 128), (64, 80, 64)
 WORKERS = 12
 WARMUP = 2  # steps that do not count: kernels are chosen, workers fill their queues
@@ -32,13 +28,12 @@ WARMUP = 2  # steps that do not count: kernels are chosen, workers fill their qu
 
 def main() -> None:
     """Parses the command line, makes the data, measures, reports."""
-    options = parser(__doc__ or "")
+    options = parser(__doc__, pairs=True)
     options.add_argument("--device", help="default: cuda where there is one")
     options.add_argument("--workers", type=int, help=f"default: {WORKERS}, or as many as there are cores")
     options.add_argument("--patch", type=int, nargs=3, metavar=("D", "H", "W"))
     options.add_argument("--steps", type=int, default=20, help="training steps that are timed")
     options.add_argument("--patches", type=int, default=50, help="patches that are augmented")
-    options.add_argument("--pairs", type=int, default=5)
     chosen = options.parse_args()
     import torch
 
@@ -50,10 +45,9 @@ def main() -> None:
         tables = [augmentation(Path(folder), chosen.patches)]
         trainer = ready_trainer(Path(folder), device)
         tables += [waiting(trainer, chosen.steps, workers), out_of_fold(trainer, chosen.pairs)]
-    size = " x ".join(map(str, patch))
     notes = [
         f"augmentation: {chosen.patches} patches of 112 x 160 x 128 voxels and 4 channels, one thread",
-        f"steps: MedNeXt-B, patch {size}, batch 1, device {device.type}, {workers} workers",
+        f"steps: MedNeXt-B, patch {sides(patch)}, batch 1, device {device.type}, {workers} workers",
         "out-of-fold map: what the refiner's trainer asks of the frozen model; the peer is the network's own forward",
     ]
     report("training_pipeline", tables, notes, chosen.save)
@@ -64,28 +58,18 @@ def prepare(root: Path, patch: Sequence[int], workers: int) -> None:
     from nnunetv2_comnet.doctor import extension_folder
     from nnunetv2_comnet.phantom.write import PhantomSet, write_patients
 
-    for name in ("raw", "preprocessed", "results"):
-        (root / name).mkdir()
-        os.environ[f"nnUNet_{name}"] = str(root / name)
+    set_variables(root)
     os.environ |= {"nnUNet_extTrainer": str(extension_folder()), "nnUNet_n_proc_DA": str(workers)}
     write_patients(PhantomSet(root / "source", LAYOUT, 2))
-    words = ["-d", str(DATASET)]
-    for command in (
-        ["convert", LAYOUT, str(root / "source"), *words],
-        ["plan", *words, "--preprocess", "--patch-size", *map(str, patch)],
-    ):
-        subprocess.run([str(COMNET), *command], check=True, capture_output=True)
+    comnet("convert", LAYOUT, root / "source", "-d", DATASET)
+    comnet("plan", "-d", DATASET, "--preprocess", "--patch-size", *patch)
 
 
 def ready_trainer(root: Path, device: Any) -> Any:
     """The trainer of stage 1, fold `all`, as it is before its first step."""
     from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 
-    preprocessed = root / "preprocessed" / NAME
-    plans = json.loads((preprocessed / "nnUNetCoMNeTPlans.json").read_text())
-    description = json.loads((preprocessed / "dataset.json").read_text())
-    plans = {**plans, "continue_training": False}
-    trainer = nnUNetTrainerCoMNeT(plans, "3d_fullres", "all", description, device)
+    trainer = untrained(nnUNetTrainerCoMNeT, root, device)
     trainer.on_train_start()
     return trainer
 
@@ -147,11 +131,9 @@ def _padded(volume: Any, size: Sequence[int]) -> Any:
 
 def waiting(trainer: Any, steps: int, workers: int) -> Table:
     """Seconds that a training step waits for its batch, and seconds that it computes."""
-    import torch
 
     def now() -> float:
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronise(trainer.device.type)
         return time.perf_counter()
 
     trainer.network.train()
@@ -185,24 +167,19 @@ def out_of_fold(trainer: Any, pairs: int) -> Table:
     shape = (1, trainer.num_input_channels, *trainer.configuration_manager.patch_size)
     image = torch.randn(shape, device=trainer.device)
 
-    def finished() -> None:
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize()
-
     def ours() -> None:
         with trainer._autocast():
             models.logits(image, ["case"])
-        finished()
+        synchronise(trainer.device.type)
 
     def peer() -> None:
         with torch.inference_mode(), trainer._autocast():
             network(image)
-        finished()
+        synchronise(trainer.device.type)
 
     found = interleaved(ours, peer, pairs)
     table = Table("The refiner's out-of-fold map", ["patch", "map, s", "one stage 1 inference, s", "ratio"])
-    size = " x ".join(map(str, trainer.configuration_manager.patch_size))
-    table.add(size, found.ours, found.peer, found.ratio)
+    table.add(sides(trainer.configuration_manager.patch_size), found.ours, found.peer, found.ratio)
     return table
 
 

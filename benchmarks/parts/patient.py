@@ -1,4 +1,4 @@
-"""The patient, plans and untrained models that the benchmark of prediction runs on."""
+"""The patient, plans and untrained models that the benchmarks of prediction and training run on."""
 
 import contextlib
 import io
@@ -6,13 +6,13 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from harness import comnet
+
 SOFTNESS_VOXELS = 1.5  # of the made coarse map: its logits are the distance to the boundary over this
-DATASET, NAME = 601, "Dataset601_BraTS2021"
+DATASET, LAYOUT, NAME = 601, "brats2021", "Dataset601_BraTS2021"
 RESENC_PLANS = {"nnU-Net ResEnc-M": "nnUNetResEncUNetMPlans", "nnU-Net ResEnc-L": "nnUNetResEncUNetLPlans"}
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 
@@ -32,11 +32,8 @@ def prepare(root: Path, case: Path | None, crop: list[int] | None, patch: list[i
     set_variables(root)
     case = case.resolve() if case else generated(root / "generated")
     copy_case(case, root / "source" / case.name, crop)
-    comnet = str(Path(sys.executable).parent / "comnet")
-    words_of_patch = ["--patch-size", *map(str, patch)] if patch else []
-    convert = ["convert", "brats2021", str(root / "source"), "-d", str(DATASET)]
-    for words in (convert, ["plan", "-d", str(DATASET), *words_of_patch]):
-        subprocess.run([comnet, *words], check=True, stdout=subprocess.DEVNULL)
+    comnet("convert", LAYOUT, root / "source", "-d", DATASET)
+    comnet("plan", "-d", DATASET, *(["--patch-size", *patch] if patch else []))
     with contextlib.redirect_stdout(io.StringIO()):
         plan_resenc(root, patch)
         save_model(root)
@@ -46,7 +43,7 @@ def prepare(root: Path, case: Path | None, crop: list[int] | None, patch: list[i
 def generated(folder: Path) -> Path:
     from nnunetv2_comnet.phantom.write import PhantomSet, write_patients
 
-    write_patients(PhantomSet(folder, "brats2021", 1), 1)
+    write_patients(PhantomSet(folder, LAYOUT, 1), 1)
     return next(folder.glob("*/BraTS2021_*"))
 
 
@@ -97,21 +94,25 @@ def save_model(root: Path) -> None:
 
     from nnunetv2_comnet.trainers.corrdiff import nnUNetTrainerCoMNeTCorrDiff
 
-    preprocessed = root / "preprocessed" / NAME
-    plans = json.loads((preprocessed / "nnUNetCoMNeTPlans.json").read_text())
-    data = preprocessed / "nnUNetCoMNeTPlans_3d_fullres"
+    data = root / "preprocessed" / NAME / "nnUNetCoMNeTPlans_3d_fullres"
     data.mkdir()  # not preprocessed: nothing is trained, but the trainer looks which kind of files there are
     (data / "none.b2nd").touch()
-    description = json.loads((preprocessed / "dataset.json").read_text())
-    trainer = nnUNetTrainerCoMNeTCorrDiff(
-        {**plans, "continue_training": False}, "3d_fullres", "all", description, torch.device("cpu")
-    )
+    trainer = untrained(nnUNetTrainerCoMNeTCorrDiff, root, torch.device("cpu"))
     trainer.initialize()
     trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # sets the axes that prediction mirrors
     model = Path(trainer.output_folder_base)
     trainer.save_checkpoint(str(model / "fold_all" / "checkpoint_final.pth"))
     (model / "plans.json").write_text(json.dumps(trainer.plans_manager.plans))
-    (model / "dataset.json").write_text(json.dumps(description))
+    (model / "dataset.json").write_text(json.dumps(trainer.dataset_json))
+
+
+def untrained(trainer: Any, root: Path, device: Any) -> Any:
+    """An object of a trainer's class for our plans, fold `all`."""
+    folder = root / "preprocessed" / NAME
+    plans, description = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("nnUNetCoMNeTPlans", "dataset")
+    )
+    return trainer({**plans, "continue_training": False}, "3d_fullres", "all", description, device)
 
 
 def made_coarse_map(predictor: Any, root: Path) -> Any:

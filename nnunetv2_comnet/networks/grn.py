@@ -1,4 +1,4 @@
-"""Global Response Normalization (Woo et al., ConvNeXt V2, CVPR 2023, section 3), as written and folded.
+"""Global Response Normalization (Woo et al., ConvNeXt V2, CVPR 2023, section 3), folded into a convolution.
 
 n is a channel's Euclidean norm over space, divided by the mean of the channels' norms; GRN(x) = gamma (x n) + beta + x.
 """
@@ -7,15 +7,6 @@ import torch
 from torch import Tensor
 
 EPS = 1e-6
-
-
-def grn_reference(x: Tensor, gamma: Tensor, beta: Tensor, denominator: str = "mean") -> Tensor:
-    """Computes GRN as the papers write it; the blocks use `fold_grn` instead.
-
-    x: (B, E, D, H, W); gamma, beta: (1, E, 1, 1, 1). Returns the shape and type of x.
-    """
-    response = grn_response(x, denominator)[:, :, None, None, None]
-    return (gamma * (x * response) + beta + x).to(x.dtype)
 
 
 def fold_grn(

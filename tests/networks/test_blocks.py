@@ -5,10 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from random_weights import KINDS, assert_is_formula, in_float64, random_block
+from torch import Tensor
 
 from nnunetv2_comnet.networks.backends import depthwise_conv3d, pointwise
 from nnunetv2_comnet.networks.blocks import BlockOptions, MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock
-from nnunetv2_comnet.networks.grn import channel_norm, grn_reference, grn_response
+from nnunetv2_comnet.networks.grn import channel_norm, fold_grn, grn_response
+
+
+def grn(x: Tensor, gamma: Tensor, beta: Tensor, form: str = "mean") -> Tensor:
+    """GRN folded into the convolution that changes nothing."""
+    channels = x.shape[1]
+    return pointwise(x, *fold_grn(x, gamma, beta, torch.eye(channels), torch.zeros(channels), form))
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -47,21 +54,21 @@ def test_grn_by_hand() -> None:
     torch.testing.assert_close(grn_response(x), torch.tensor([[1.5, 0.5]]))
     torch.testing.assert_close(grn_response(x, "sum"), torch.tensor([[0.75, 0.25]]))
     expected = torch.tensor([2 * 3 * 1.5 + 0.5 + 3, 4 * 1 * 0.5 + 1]).view(1, 2, 1, 1, 1)
-    torch.testing.assert_close(grn_reference(x, gamma, beta), expected)
+    torch.testing.assert_close(grn(x, gamma, beta), expected)
 
 
 @pytest.mark.parametrize("form", ["mean", "sum"])
 def test_grn_is_the_formula_and_takes_each_sample_alone(form: str) -> None:
     x = torch.randn(3, 7, 4, 5, 6)
     gamma, beta = torch.randn(1, 7, 1, 1, 1), torch.randn(1, 7, 1, 1, 1)
-    together = grn_reference(x, gamma, beta, form)
+    together = grn(x, gamma, beta, form)
     torch.testing.assert_close(together, formulas.grn(x, gamma, beta, form))
-    torch.testing.assert_close(together[1:2], grn_reference(x[1:2], gamma, beta, form))
+    torch.testing.assert_close(together[1:2], grn(x[1:2], gamma, beta, form))
 
 
 def test_the_two_forms_of_grn_differ_by_the_number_of_channels() -> None:
     x, beta, gamma = torch.randn(2, 8, 4, 4, 4), torch.zeros(1, 8, 1, 1, 1), torch.randn(1, 8, 1, 1, 1)
-    torch.testing.assert_close(grn_reference(x, gamma, beta, "mean"), grn_reference(x, 8 * gamma, beta, "sum"))
+    torch.testing.assert_close(grn(x, gamma, beta, "mean"), grn(x, 8 * gamma, beta, "sum"))
 
 
 @pytest.mark.parametrize("kind", [MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock])

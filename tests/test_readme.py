@@ -114,3 +114,14 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= WORDS_OF_README
+
+
+def test_the_design_has_the_tree_of_folders() -> None:
+    listed = set(
+        re.findall(r"^ *([a-z0-9_]+(?:/|\.py))", (DOCS / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    package = ROOT / "nnunetv2_comnet"
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert listed >= rooms | modules | {"dataset_conversion/"}
+    assert {name for name in listed if name.endswith(".py")} <= modules

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from harness import Table, comnet, cores, interleaved, parser, report
+from harness import Table, comnet, interleaved, parser, report
+
+from nnunetv2_comnet.workers import allowed_cores
 
 LAYOUT = "brats2021"
 SMALL_MM = 4.0  # of the patients that are linked: their voxels are not read again, only their number matters
@@ -147,12 +149,12 @@ def scaling(source: Path, root: Path, count: int, pairs: int) -> Table:
         alone = partial(gzip_alone, one, files)
         floor = interleaved(command(1), alone, pairs)
         table.add("1", floor.ours, floor.ours / count, floor.peer, percent(floor.peer / floor.ours), None, None, None)
-        for jobs in sorted({2, cores()} - {1}):
+        for jobs in sorted({2, allowed_cores()} - {1}):
             found = interleaved(command(jobs), command(1), pairs)
             with pool(jobs) as several:
                 least = interleaved(partial(gzip_alone, several, files), alone, pairs)
             share = percent(least.ours / found.ours)
-            gains = (1 / found.ratio, 1 / least.ratio, min(jobs, cores()))
+            gains = (1 / found.ratio, 1 / least.ratio, min(jobs, allowed_cores()))
             table.add(jobs, found.ours, found.ours / count, least.ours, share, *gains)
     return table
 
@@ -206,7 +208,7 @@ def linking(root: Path, count: int) -> Table:
         for path in model.iterdir():
             shutil.copy(path, other / path.name.replace(name, other.name))
     table = Table(f"{count} patients, one after the other", ["run", "s"])
-    jobs = ("--jobs", str(cores()))
+    jobs = ("--jobs", str(allowed_cores()))
     runs = (
         ("first, copies", ()),
         ("second, --link: checks are cached", ("--link",)),

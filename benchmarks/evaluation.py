@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import COMNET, Table, command_peak_gib, comnet, cores, interleaved, parser, report
+from harness import COMNET, Table, command_peak_gib, comnet, interleaved, parser, report
+
+from nnunetv2_comnet.workers import allowed_cores
 
 PROTOCOLS = ("legacy", "brats2023", "brats2024", "brats2026")
 SPECKS = 600
@@ -92,10 +94,10 @@ def whole_command(root: Path, count: int, protocol: str, pairs: int) -> Table:
     peak_gib = command_peak_gib([str(COMNET), *words(1)])
     columns = ["--jobs", "s", "s a case", "peak memory of a process, GiB", "times faster than --jobs 1", "of"]
     table = Table("`comnet evaluate`, whole command", columns)
-    more = max(2, cores())
+    more = max(2, allowed_cores())
     found = interleaved(command(more), command(1), pairs, warmup=0)
     table.add("1", found.peer, found.peer / count, peak_gib, None, None)
-    table.add(more, found.ours, found.ours / count, None, 1 / found.ratio, min(more, cores()))
+    table.add(more, found.ours, found.ours / count, None, 1 / found.ratio, min(more, allowed_cores()))
     return table
 
 

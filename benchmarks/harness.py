@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from nnunetv2_comnet.text_tables import markdown, three_digits
+from nnunetv2_comnet.workers import allowed_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "evidence" / "benchmarks"
@@ -129,10 +130,10 @@ def report(
 
 
 def machine() -> dict[str, str]:
-    """Where and when: processor, cores, memory, GPU, system, versions, the day in UTC."""
+    """Where and when: processor, memory, GPU, system, versions, the day in UTC."""
     return {
         "processor": _processor(),
-        "cores": str(cores()),
+        "cores": str(allowed_cores()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "GPU": _gpu(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -161,11 +162,6 @@ def synchronise(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_gib() -> float:

@@ -27,6 +27,8 @@ from typing import Any
 import harness
 from parts.work import copy_rate, counted, matrix_rate
 
+from nnunetv2_comnet.workers import allowed_cores
+
 OURS, OURS_SMALL, OFFICIAL, OFFICIAL_SMALL, MONAI = (
     "ours", "ours, checkpointing expansion", "official", "official, checkpointing blocks", "MONAI",
 )  # fmt: skip
@@ -61,7 +63,7 @@ def main() -> None:
         _memory(children, [*peers, *([OFFICIAL_SMALL] if OFFICIAL in peers else [])]),
     ]
     harness.report("network", tables, [f"patch {harness.sides(patch)}, float32, batch 1, "
-                   f"{chosen.threads or harness.cores()} threads; "
+                   f"{chosen.threads or allowed_cores()} threads; "
                    f"medians of {chosen.pairs} interleaved rounds; ratio: ours over the peer, below 1 is faster"],
                    chosen.save)  # fmt: skip
 

@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import Table, comnet, cores, interleaved, parser, report, sides, synchronise
+from harness import Table, comnet, interleaved, parser, report, sides, synchronise
 from parts.patient import DATASET, LAYOUT, NAME, set_variables, untrained
+
+from nnunetv2_comnet.workers import allowed_cores
 
 FULL, SMALL = (112, 160, 128), (64, 80, 64)
 WORKERS = 12
@@ -39,7 +41,7 @@ def main() -> None:
 
     device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     patch = tuple(chosen.patch or (FULL if device.type == "cuda" else SMALL))
-    workers = min(WORKERS, cores()) if chosen.workers is None else chosen.workers
+    workers = min(WORKERS, allowed_cores()) if chosen.workers is None else chosen.workers
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         prepare(Path(folder), patch, workers)
         tables = [augmentation(Path(folder), chosen.patches)]
@@ -109,7 +111,7 @@ def augmentation(root: Path, patches: int) -> Table:
                 name = type(getattr(step, "transform", step)).__name__
                 seconds.setdefault(name, []).append(time.process_time() - start)
         whole.append(time.process_time() - begin)
-    torch.set_num_threads(cores())
+    torch.set_num_threads(allowed_cores())
     table = Table("Augmentation of a full patch, CPU seconds in one thread", ["transform", "mean", "largest"])
     for name, times in seconds.items():
         table.add(name, sum(times) / patches, max(times))

@@ -17,7 +17,6 @@ from nnunetv2_comnet.dataset_conversion.layouts import Layout, find_layout
 from nnunetv2_comnet.dataset_conversion.masks import policy_masks
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata, find_metadata_file, read_metadata, unmatched
 from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
-from nnunetv2_comnet.dataset_conversion.pool import run_all
 from nnunetv2_comnet.dataset_conversion.scan import BAD_NAME, CaseFiles, scan
 from nnunetv2_comnet.dataset_conversion.splits import Split, make_splits
 from nnunetv2_comnet.dataset_conversion.target import (
@@ -29,6 +28,7 @@ from nnunetv2_comnet.dataset_conversion.target import (
 )
 from nnunetv2_comnet.dataset_conversion.volumes import GEOMETRY_TOLERANCE
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.workers import require_jobs, run_all
 
 FOLDS = 5
 SPLIT_SEED = 12345
@@ -108,8 +108,7 @@ def convert_dataset(options: ConversionOptions) -> ConversionResult:
 
 
 def _check_numbers(options: ConversionOptions) -> None:
-    if options.jobs < 1:
-        raise ConfigurationError(f"--jobs {options.jobs} cannot be used; it is the number of processes, 1 or more")
+    require_jobs(options.jobs)
     if options.folds < 2:
         raise ConfigurationError(f"--folds {options.folds} cannot be used; cross-validation needs 2 or more")
     for flag, value in (("--tolerance", options.tolerance), ("--split-seed", options.split_seed)):
@@ -153,7 +152,7 @@ def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int
             to_do.append(files)
     unchanged = sum(result.converted for result in results.values())
     work = partial(convert_case, settings=settings)
-    finished = run_all(work, to_do, max(1, min(jobs, len(to_do))), partial(_worker_died, settings=settings))
+    finished = run_all(work, to_do, jobs, on_death=partial(_worker_died, settings=settings), ordered=False)
     for result in tqdm(finished, total=len(to_do), desc="converting", unit="case", disable=None if to_do else True):
         results[result.case] = result
     return [results[files.case] for files in found], unchanged

@@ -6,7 +6,7 @@ eval "$(comnet env)"
 
 # Networks this small gain little from a second thread: folds train side by side instead, each on its share of the
 # cores, without worker processes. More than three at once would want more memory than a laptop has.
-cores=$(python -c 'from nnunetv2_comnet.trainers.device import allowed_threads; print(allowed_threads())')
+cores=$(python -c 'from nnunetv2_comnet.workers import allowed_threads; print(allowed_threads())')
 at_once=$((cores < 3 ? cores : 3))
 export OMP_NUM_THREADS=$((cores / at_once)) nnUNet_n_proc_DA=0 nnUNet_def_n_proc=1
 export OMP_WAIT_POLICY=PASSIVE   # threads that wait do not spin: other jobs on the machine cost less

@@ -16,7 +16,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 LEVELS = [
     {
         "allocator", "crossval", "doctor", "errors", "files", "nifti", "raw_dataset", "regions", "run_record",
-        "settings", "statistics", "text_tables",
+        "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -51,6 +51,7 @@ LIGHT = {
     "text_tables",
     "strengths",
     "run_record",
+    "workers",
 }
 
 

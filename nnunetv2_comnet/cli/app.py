@@ -28,6 +28,7 @@ from nnunetv2_comnet.cli import (
 from nnunetv2_comnet.errors import ComnetError, printable
 
 log = logging.getLogger(__name__)
+INTERRUPTED = 130
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or that of typer's own copy of click
 app = typer.Typer(
@@ -86,7 +87,10 @@ def main() -> None:
     themselves is one line and exit code 2.
     """
     try:
-        sys.exit(app(prog_name="comnet", standalone_mode=False))
+        code = app(prog_name="comnet", standalone_mode=False)
+        if code == INTERRUPTED:  # so typer answers Ctrl-C, and says nothing
+            raise KeyboardInterrupt
+        sys.exit(code)
     except ComnetError as error:
         typer.echo(f"comnet: error: {error}", err=True)
         sys.exit(1)
@@ -101,7 +105,7 @@ def main() -> None:
         _tell_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("comnet: interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

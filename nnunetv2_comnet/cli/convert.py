@@ -1,6 +1,5 @@
 """comnet convert: a public dataset, or one of your own, into nnU-Net's raw format."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nnunetv2_comnet.errors import printable
+from nnunetv2_comnet.workers import allowed_cores
 
 if TYPE_CHECKING:
     from nnunetv2_comnet.dataset_conversion.convert import ConversionResult
@@ -90,7 +90,7 @@ def command(
         out=out,
         name=name,
         layout_file=layout_file,
-        jobs=min(os.cpu_count() or 1, MOST_JOBS) if jobs is None else jobs,
+        jobs=min(allowed_cores(), MOST_JOBS) if jobs is None else jobs,
         link=link,
         label_policy=label_policy,
         label_map=parse_label_map(label_map) if label_map is not None else {},
@@ -105,11 +105,7 @@ def command(
         preview=preview,
         overwrite=overwrite,
     )
-    try:
-        result = convert_dataset(options)
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("comnet: interrupted; run the same command again to go on", err=True)
-        raise typer.Exit(130) from None
+    result = convert_dataset(options)
     _print_summary(result, dataset_id, folds)
     if not result.converted:
         typer.echo("comnet: error: no case could be converted; the reasons are above and in the report", err=True)

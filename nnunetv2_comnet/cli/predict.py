@@ -1,6 +1,7 @@
 """comnet predict: nnUNetv2_predict's flags, with the folds' probabilities averaged and refined."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -154,9 +155,9 @@ def command(
     )
     try:
         result = _predict(run, folder, folds, options, checkpoint, device, keep_on_device=not not_on_device)
-    except KeyboardInterrupt:  # typer would end without a word
+    except KeyboardInterrupt:
         typer.echo("comnet: interrupted; run the same command with --continue_prediction to go on", err=True)
-        raise typer.Exit(130) from None
+        sys.exit(130)
     _report(result, target)
 
 

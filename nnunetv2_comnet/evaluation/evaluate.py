@@ -1,21 +1,19 @@
 """Scores a folder of predictions against a folder of references, case by case, in as many processes as wanted."""
 
-import multiprocessing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet import __version__
-from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.calibration import pooled
 from nnunetv2_comnet.evaluation.case_files import CaseFiles, Outcome, evaluate_case
 from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
 from nnunetv2_comnet.evaluation.protocols import protocol_named
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
+from nnunetv2_comnet.workers import require_jobs, run_all
 
 Progress = Callable[..., Iterable[Outcome]]
 _IMAGES_OF = {"labelsTr": "imagesTr", "labelsTs": "imagesTs"}
@@ -42,6 +40,7 @@ def evaluate_folder(
     brain; None: imagesTr beside labelsTr. progress: wraps the outcomes, called with them and total=, as tqdm is.
     only: names of metrics, None for all. Raises `DataError` where a folder is missing or holds no reference.
     """
+    require_jobs(jobs)
     rules = protocol_named(protocol)
     cases = _cases(reference, prediction)
     regions = regions or regions_beside(reference, prediction) or BRATS_123.regions
@@ -61,7 +60,7 @@ def evaluate_folder(
         )
         for case in cases
     ]
-    found = _run(files, jobs)
+    found = run_all(evaluate_case, files, jobs, name=lambda one: one.case)
     outcomes = list(found if progress is None else progress(found, total=len(files)))
     information: dict[str, Any] = {
         "comnet": __version__,
@@ -103,21 +102,6 @@ def _maps(folder: Path, case: str, regions: Sequence[str]) -> dict[str, Path]:
             f"folder of probabilities {folder} does not exist; `comnet predict --probability-maps` makes it"
         )
     return {region: folder / f"{case}_{region}{ENDING}" for region in regions}
-
-
-def _run(files: Sequence[CaseFiles], jobs: int) -> Iterator[Outcome]:
-    """The outcomes in the order of the files."""
-    if jobs < 1:
-        raise ConfigurationError(f"{jobs} jobs cannot run; use 1 or more")
-    try:
-        if min(jobs, len(files)) == 1:
-            yield from map(evaluate_case, files)
-            return
-        # Spawned processes inherit no threads or locks, on every system.
-        with ProcessPoolExecutor(min(jobs, len(files)), multiprocessing.get_context("spawn")) as pool:
-            yield from pool.map(evaluate_case, files)
-    except (BrokenProcessPool, MemoryError) as error:  # no score at all is better than that of a missing case
-        raise DataError("a process ended while it scored, often for want of memory; use fewer --jobs") from error
 
 
 def _version(package: str) -> str | None:

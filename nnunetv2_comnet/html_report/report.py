@@ -1,10 +1,8 @@
 """All of the report: finds the cases, orders them, packs them one by one, and writes the page whole."""
 
-import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -20,6 +18,7 @@ from nnunetv2_comnet.html_report.sources import MAPS, CaseFiles, Sources
 from nnunetv2_comnet.html_report.tables import is_png, read_table
 from nnunetv2_comnet.html_report.volumes import read_case
 from nnunetv2_comnet.regions import EXTRA
+from nnunetv2_comnet.workers import require_jobs, run_all
 
 MEGABYTE = 1_000_000
 MOST_PER_CASE = 4 * MEGABYTE  # more shows no more: four channels and all maps at the finest level
@@ -59,8 +58,7 @@ class ReportInput:
             raise ConfigurationError(f"{self.most_cases} cases cannot be shown; give 0 or more")
         if not self.most_megabytes >= 0:
             raise ConfigurationError(f"a page of {self.most_megabytes} MB cannot be written; give a size from 0")
-        if self.jobs < 1:
-            raise ConfigurationError(f"{self.jobs} jobs cannot do anything; give 1 or more")
+        require_jobs(self.jobs)
         for path in self.figures:
             if not is_png(path):
                 raise DataError(f"{path} is not a PNG picture; the page holds PNG only")
@@ -146,23 +144,11 @@ def _pack(
 ) -> dict[str, dict[str, Any]]:
     """Writes every case's element to `target`; what the list of cases says of each: its number, its notes."""
     listed = {}
-    work = enumerate(_encoded_cases(cases, budget, jobs))
-    for number, content in progress(work, description="packing", total=len(cases)):
+    encoded = run_all(partial(_encoded, budget=budget), cases, jobs, name=lambda files: files.case)
+    for number, content in progress(enumerate(encoded), description="packing", total=len(cases)):
         target.write(case_element(number, content))
         listed[content["case"]] = {"number": number, "notes": content["notes"]}
     return listed
-
-
-def _encoded_cases(cases: Sequence[CaseFiles], budget: float, jobs: int) -> Iterator[dict[str, Any]]:
-    if jobs == 1 or len(cases) < 2:
-        yield from (_encoded(files, budget) for files in cases)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(cases)), mp_context=context) as pool:
-        try:
-            yield from pool.map(_encoded, cases, [budget] * len(cases))
-        except BrokenProcessPool as error:
-            raise DataError("a process ended while it packed, often for want of memory; use fewer --jobs") from error
 
 
 def _encoded(files: CaseFiles, budget: float) -> dict[str, Any]:

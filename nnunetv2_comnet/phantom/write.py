@@ -1,10 +1,8 @@
 """Writes generated patients as a published dataset would hold them. Same seed, same bytes."""
 
 import gzip
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from nnunetv2_comnet.phantom.layouts import PhantomLayout, layout_by_name
 from nnunetv2_comnet.phantom.metadata import draw_row, write_table
 from nnunetv2_comnet.phantom.patient import COARSEST_MM, FINEST_MM, generate
 from nnunetv2_comnet.regions import ET, LabelScheme
+from nnunetv2_comnet.workers import require_jobs, run_all
 
 MARKER = GENERATED_MARKER  # says that a folder holds generated patients, and of which settings
 _SHARE_MANUAL = 0.55  # of UTSW's 625 patients, 362 masks were corrected by hand
@@ -67,11 +66,11 @@ def write_patients(wanted: PhantomSet, jobs: int = 1) -> list[str]:
     """
     from tqdm import tqdm
 
-    if jobs < 1:
-        raise ConfigurationError(f"{jobs} jobs cannot run; give --jobs 1 or more")
+    require_jobs(jobs)
     _claim(wanted)
+    written = run_all(partial(write_patient, wanted), wanted.indices, jobs, name=wanted.layout.case_name)
     try:
-        rows = list(tqdm(_written(wanted, jobs), total=wanted.cases, desc="patients", disable=None))
+        rows = list(tqdm(written, total=wanted.cases, desc="patients", disable=None))
         if wanted.layout.metadata is not None:
             write_table(wanted.out / wanted.layout.metadata, rows)
     except OSError as error:
@@ -144,12 +143,3 @@ def _claim(wanted: PhantomSet) -> None:
         write_json(wanted.out / MARKER, settings)
     except OSError as error:
         raise DataError(f"{wanted.out} cannot be written ({error.strerror}); choose another folder") from error
-
-
-def _written(wanted: PhantomSet, jobs: int) -> Iterator[dict[str, str]]:
-    if jobs == 1:
-        yield from (write_patient(wanted, index) for index in wanted.indices)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, wanted.cases), mp_context=context) as pool:
-        yield from pool.map(write_patient, [wanted] * wanted.cases, wanted.indices)

@@ -3,11 +3,8 @@
 import contextlib
 import hashlib
 import math
-import multiprocessing
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +18,7 @@ from nnunetv2_comnet.postprocessing.held_out import HeldOut, read_probabilities
 from nnunetv2_comnet.postprocessing.region_labels import Labels, RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
+from nnunetv2_comnet.workers import Workers
 
 Score = Callable[[Labels, Labels, tuple[float, ...]], Mapping[str, Mapping[str, float]]]
 Reader = Callable[[Path], tuple[Labels, tuple[float, ...]]]
@@ -77,8 +75,7 @@ class Bench:
 
     question: Question
     packed: list[Packed]
-    jobs: int
-    pool: ProcessPoolExecutor | None
+    workers: Workers
     progress: Progress
     maps: list[dict[str, str]] = field(default_factory=list)
     scores: list[dict[str, Scores]] = field(default_factory=list)
@@ -90,7 +87,7 @@ class Bench:
         if not new:
             return
         tasks = [(case, new, frozenset(known)) for case, known in zip(self.packed, self.scores, strict=True)]
-        answers = _mapped(self.pool, partial(_measured, self.question), tasks)
+        answers = self.workers.run(partial(_measured, self.question), tasks, name=lambda task: task[0].name)
         for number, (maps, scores) in enumerate(self.progress(answers, len(tasks), title)):
             self.maps[number].update(maps)
             self.scores[number].update(scores)
@@ -111,26 +108,15 @@ class Bench:
 @contextlib.contextmanager
 def bench(cases: Sequence[HeldOut], question: Question, jobs: int, progress: Progress) -> Iterator[Bench]:
     """Reads the cases, in `jobs` processes. Raises `DataError` that names a case that cannot be used."""
-    context = multiprocessing.get_context("spawn")
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context)) if jobs > 1 else None
-        packed = list(progress(_mapped(pool, partial(_pack, question), cases), len(cases), "reading"))
-        yield Bench(question, packed, jobs, pool, progress, [{} for _ in packed], [{} for _ in packed])
+    with Workers(jobs) as workers:
+        read = workers.run(partial(_pack, question), cases, name=lambda case: case.name)
+        packed = list(progress(read, len(cases), "reading"))
+        yield Bench(question, packed, workers, progress, [{} for _ in packed], [{} for _ in packed])
 
 
 def key_of(rules: Rules) -> str:
     """The rules as text."""
     return "\n".join(rule.model_dump_json() for rule in rules)
-
-
-def _mapped(pool: ProcessPoolExecutor | None, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    if pool is None:
-        yield from map(work, tasks)
-        return
-    try:
-        yield from pool.map(work, tasks)
-    except BrokenProcessPool as error:
-        raise DataError("a worker process ended without a word (too little memory?): use fewer --jobs") from error
 
 
 def _pack(question: Question, case: HeldOut) -> Packed:

@@ -447,7 +447,7 @@ COMMANDS = (
     refused(
         "0 processes",
         "comnet convert utsw <HERE>/source -d 501 --jobs 0",
-        "--jobs 0 cannot be used; it is the number of processes, 1 or more",
+        "0 jobs cannot run; give --jobs 1 or more",
         two,
     ),
     refused("1 fold", CALL + " --folds 1", "--folds 1 cannot be used; cross-validation needs 2 or more", two),

@@ -173,7 +173,7 @@ REPORTING = (
     refused("dataset.json with channels in words", REPORT, 'dataset.json beside the cases must name the channels by number, {"0": "T1n", ...}', _with("masks/dataset.json", '{"labels": {"WT": [1, 2, 3]}, "channel_names": {"first": "T1"}}')),
     refused("a channel that there is not", REPORT + " --channels T9", "there is no channel 'T9'; there are: no images", scored),
     refused("-1 cases", REPORT + " --cases -1", "-1 cases cannot be shown; give 0 or more", scored),
-    refused("0 processes", REPORT + " --jobs 0", "0 jobs cannot do anything; give 1 or more", scored),
+    refused("0 processes", REPORT + " --jobs 0", "0 jobs cannot run; give --jobs 1 or more", scored),
     refused("a page of 0 MB", REPORT + " --max-mb 0", "0 MB hold no 2 cases beside the figures; allow more with --max-mb, or show fewer with --cases", scored),
     refused("a page of NaN MB", REPORT + " --max-mb nan", "a page of nan MB cannot be written; give a size from 0", scored),
 )  # fmt: skip

@@ -12,11 +12,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from dying_work import die_or_double, died
 from tiny_patients import TO_124, load, make_patient, renumber, save, snapshot, write_utsw
 
 from nnunetv2_comnet.dataset_conversion.convert import ConversionOptions, convert_dataset
-from nnunetv2_comnet.dataset_conversion.pool import run_all
 
 FOLDER = "Dataset501_UTSWGlioma"
 COMNET = str(Path(sys.executable).parent / "comnet")
@@ -197,9 +195,3 @@ def test_the_python_interface(tmp_path, source):
     mask = make_patient(1).mask
     assert result.converted[0].voxels == {str(label): int((mask == label).sum()) for label in (1, 2, 3)}
     np.testing.assert_array_equal(load(result.folder / "labelsTr/BT0001.nii.gz"), mask)
-
-
-def test_a_dying_worker_costs_only_its_own_case(tmp_path, monkeypatch):
-    monkeypatch.setenv("COMNET_TEST_MARKER", str(tmp_path / "marker"))
-    results = sorted(run_all(die_or_double, range(8), 2, died))
-    assert results == sorted([0, 2, 4, -3, 8, 10, 12, 14])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nnunetv2_comnet.trainers.device import allowed_threads
+from nnunetv2_comnet.workers import allowed_threads
 from tests.conftest import BIN
 
 ROOT = Path(__file__).parents[2]

@@ -1,11 +1,7 @@
-"""Memory that does not suffice and workers that die: one line, and the rest of the batch goes on."""
+"""Memory that does not suffice, and images cut off: one line, and the rest of the batch goes on."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +11,6 @@ import pytest
 import torch
 
 from nnunetv2_comnet.inference.sliding_window import SlidingWindow
-from tests.conftest import BIN
-from tests.dataset_conversion.tiny_patients import write_utsw
 
 FAST = ("-f", "0", "--disable_tta", "-device", "cpu")
 
@@ -85,56 +79,6 @@ def test_no_memory_in_the_sliding_window(
     assert list(reasons) == ["OBLIQUE"]
     assert reasons["OBLIQUE"].startswith(reason)
     assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == ["LPS.nii.gz", "RAS.nii.gz"]
-
-
-def children_of(process: int) -> list[int]:
-    """Its workers; not the process that tracks shared memory."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-                words = Path("/proc", entry, "cmdline").read_text()
-            except OSError:
-                continue
-            if int(fields[1]) == process and "spawn_main" in words:
-                found.append(int(entry))
-    return found
-
-
-def with_a_worker_killed(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command's answer when the first worker that shows is killed."""
-    process = subprocess.Popen(
-        [str(BIN / words[0]), *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not (workers := children_of(process.pid)):
-        time.sleep(0.01)
-    assert workers, "no worker was seen"
-    os.kill(workers[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=600)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
-def test_a_worker_that_is_killed(tmp_path: Path) -> None:
-    for number in range(8):
-        write_utsw(tmp_path / "in", f"BT000{number}", number)
-    words = ("comnet", "convert", "utsw", str(tmp_path / "in"), "-d", "501", "--out", str(tmp_path), "--jobs", "2")
-    answer = with_a_worker_killed(*words)
-    assert answer.returncode == 0, answer.stderr  # its cases are tried again
-    assert "converted 8 of 8 cases" in answer.stdout
-
-    masks = str(tmp_path / "Dataset501_UTSWGlioma" / "labelsTr")
-    scores, page = tmp_path / "scores", tmp_path / "page.html"
-    evaluate = ("evaluate", "-ref", masks, "-pred", masks, "--protocol", "brats2023", "-o", str(scores))
-    for command in (evaluate, ("report", str(page), "-ref", masks, "-pred", masks)):
-        answer = with_a_worker_killed("comnet", *command, "--jobs", "2")
-        assert (answer.returncode, answer.stderr.strip().count("\n")) == (1, 0), answer.stderr
-        assert answer.stderr.startswith("comnet: error: a process ended while it ")
-        assert "use fewer --jobs" in answer.stderr
-    assert not scores.exists()
-    assert not page.exists()
-    assert not list(tmp_path.glob(".partial-*"))
 
 
 def test_a_cut_image_is_refused_and_costs_only_its_patient(

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunetv2_comnet.crossval import SPLITS, Split
 from nnunetv2_comnet.dataset_conversion import report
 from nnunetv2_comnet.dataset_conversion.case import CaseResult, CaseSettings, convert_case, earlier_result, remove_case
 from nnunetv2_comnet.dataset_conversion.findings import error, warning
@@ -18,7 +19,7 @@ from nnunetv2_comnet.dataset_conversion.masks import policy_masks
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata, find_metadata_file, read_metadata, unmatched
 from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
 from nnunetv2_comnet.dataset_conversion.scan import BAD_NAME, CaseFiles, scan
-from nnunetv2_comnet.dataset_conversion.splits import Split, make_splits
+from nnunetv2_comnet.dataset_conversion.splits import make_splits
 from nnunetv2_comnet.dataset_conversion.target import (
     dataset_folder,
     dataset_json,
@@ -215,7 +216,7 @@ def _describe(
     write_or_remove(
         {
             folder / "dataset.json": _json(about) if n_cases else None,
-            folder / "splits_final.json": _json(splits) if splits else None,
+            folder / SPLITS: _json(splits) if splits else None,
             folder / "conversion_report.csv": report.as_csv(table),
             folder / "conversion_report.json": report.as_json(table, results, stated, metadata),
         }

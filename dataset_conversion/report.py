@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnunetv2_comnet.crossval import Split
 from nnunetv2_comnet.dataset_conversion.case import CaseResult
 from nnunetv2_comnet.dataset_conversion.findings import Severity
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata
-from nnunetv2_comnet.dataset_conversion.splits import Split
 from nnunetv2_comnet.text_tables import csv_table
 
 

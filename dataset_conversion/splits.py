@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-Split = dict[str, list[str]]
+from nnunetv2_comnet.crossval import Split
 
 
 def make_splits(

@@ -19,6 +19,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_comnet.crossval import SPLITS
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
 from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
@@ -129,9 +130,9 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
     raw, folder = Path(nnUNet_raw, name), Path(nnUNet_preprocessed, name)
     require_plannable(raw)
     remove_leftovers(folder)
-    for file in ("dataset_fingerprint.json", "splits_final.json"):  # nnU-Net writes both in place, never twice
+    for file in ("dataset_fingerprint.json", SPLITS):  # nnU-Net writes both in place, never twice
         _remove_if_cut(folder / file)
-    if (splits := raw / "splits_final.json").is_file() and not (folder / splits.name).exists():
+    if (splits := raw / SPLITS).is_file() and not (folder / splits.name).exists():
         write_json(folder / splits.name, read_json(splits))
     try:
         with _nnunet_messages_to_log():

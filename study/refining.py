@@ -18,7 +18,7 @@ from nnunetv2_comnet.inference.running import RunningMean
 from nnunetv2_comnet.refinement import Refiner, Sampling, refine_volume
 from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.refiner import coarse_probabilities
-from study.held_out import Bools, Patient
+from study.coarse_maps import Bools, Patient
 from study.patients import images_of
 from study.settings import (
     AGREEMENT,

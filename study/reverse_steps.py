@@ -36,7 +36,7 @@ def main() -> None:
 
 def run(progress: Progress) -> str:
     """All stages; returns the page. nnU-Net is imported only here: it reads its folders' variables when it is."""
-    from study import held_out, patients
+    from study import coarse_maps, patients
 
     patients.prepare(progress)
     out, folds = progress.folder, progress.study.folds
@@ -45,7 +45,7 @@ def run(progress: Progress) -> str:
         train_folds(progress, pool, {DEFAULT: folds[:1]})
         cases = patients.held_out_cases(out)
         with progress.stage(f"coarse maps of {len(cases)} held-out patients"):
-            list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
+            list(pool.map(functools.partial(coarse_maps.write_coarse, out, folds=folds), cases))
         with progress.stage("refine by fewer steps"):
             results = _scored_alone(pool, out, cases, folds)
     return page(results, progress)
@@ -62,7 +62,7 @@ def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any
     """rows: scores of the coarse map and by number of steps; seconds: of each number. Kept in a file."""
     from nnunetv2_comnet.inference.decision import THRESHOLD
     from nnunetv2_comnet.inference.model_folder import CHECKPOINT
-    from study.held_out import read_coarse
+    from study.coarse_maps import read_coarse
     from study.refining import PatientMaps, load_refiners
     from study.scores import score
     from study.training import model_folder

@@ -71,17 +71,17 @@ def train_folds(progress: Progress, pool: ProcessPoolExecutor, of_trainers: Mapp
 
 def score_all(progress: Progress, pool: ProcessPoolExecutor, out: Path, folds: tuple[int, ...]) -> None:
     """Strengths; coarse maps, refined maps and scores of the held-out half; table and figure."""
-    from study import held_out, refining, report, scores
+    from study import coarse_maps, refining, report, scores
     from study.patients import held_out_cases
     from study.training import calibrate_model
 
     cases = held_out_cases(out)
     with progress.stage(f"calibrate, and coarse maps of {len(cases)} held-out patients"):
         calibration = pool.submit(calibrate_model, out, DEFAULT)
-        list(pool.map(functools.partial(held_out.write_coarse, out, folds=folds), cases))
+        list(pool.map(functools.partial(coarse_maps.write_coarse, out, folds=folds), cases))
         calibration.result()
     with progress.stage("compare with prediction, one patient"):
-        pool.submit(refining.check_agreement, out, held_out.read_coarse(out, cases[0]), folds).result()
+        pool.submit(refining.check_agreement, out, coarse_maps.read_coarse(out, cases[0]), folds).result()
     with progress.stage(f"refine and score {len(cases)} held-out patients"):
         results = list(pool.map(functools.partial(scores.score_patient, out, folds=folds), cases))
     with progress.stage("table and figure"):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
+from nnunetv2_comnet.crossval import folds_with
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, regions_of
@@ -73,21 +74,18 @@ def calibrate_model(out: Path, trainer: str) -> None:
     folder = model_folder(out, trainer)
     if strengths_of(folder) is None:
         with _talk_to(out / "logs" / f"{trainer}_calibration.log"):
-            options = Options(seed=SAMPLING_SEED, samples=len(folder_folds(folder)))
+            options = Options(seed=SAMPLING_SEED, samples=len(folds_with(folder, CHECKPOINT)))
             calibrate(
                 folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu", progress=lambda cases: cases
             )
 
 
-def folder_folds(folder: Path) -> list[int]:
-    """The trained folds of a model."""
-    return [int(path.parent.name.removeprefix("fold_")) for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))]
-
-
 def strengths_of(folder: Path) -> tuple[float, ...] | None:
     """The calibrated alpha per region, in the order of dataset.json; None where there is none of these checkpoints."""
     try:
-        return read_strengths(folder, list(regions_of(read_json(folder / "dataset.json"))), folder_folds(folder))
+        return read_strengths(
+            folder, list(regions_of(read_json(folder / "dataset.json"))), folds_with(folder, CHECKPOINT)
+        )
     except ConfigurationError:
         return None
 

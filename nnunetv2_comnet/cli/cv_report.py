@@ -59,7 +59,7 @@ def command(
     from tqdm import tqdm
 
     from nnunetv2_comnet.cv_report.dataset import open_dataset
-    from nnunetv2_comnet.cv_report.held_out import read_splits
+    from nnunetv2_comnet.cv_report.held_out import read_cross_validation
     from nnunetv2_comnet.cv_report.report import Options, make_report, write_report
     from nnunetv2_comnet.cv_report.tables import as_markdown
 
@@ -73,7 +73,7 @@ def command(
     raw = os.environ.get("nnUNet_raw")
     opened = open_dataset(preprocessed, Path(raw) / folder.name if raw else None)
     options = Options(protocol, tuple(metrics or ()), jobs, allow_missing, data)
-    content = make_report(trained, opened, read_splits(preprocessed), options, bar)
+    content = make_report(trained, opened, read_cross_validation(preprocessed), options, bar)
     content = write_report(content, opened, out)
     typer.echo(as_markdown(content))
     typer.echo(f"wrote {out}: table.md, table.tex, table.csv, figures/, models/, cv_report.json")

@@ -60,8 +60,8 @@ def command(
     from nnunetv2_comnet.postprocessing.evidence import evidence_of
     from nnunetv2_comnet.postprocessing.families import lowest_threshold
     from nnunetv2_comnet.postprocessing.fitting import fit
-    from nnunetv2_comnet.postprocessing.held_out import MaskReader, find_held_out
     from nnunetv2_comnet.postprocessing.measuring import Question
+    from nnunetv2_comnet.postprocessing.predictions import MaskReader, find_predictions
     from nnunetv2_comnet.postprocessing.protocol_score import protocol_score
     from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
@@ -73,7 +73,7 @@ def command(
     score = protocol_score(protocol, regions, metric)
     families = _families(RegionLabels(regions), preset or [], unit, with_probabilities)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / model.parent.name
-    cases = find_held_out(model, preprocessed, folds=folds, with_probabilities=with_probabilities)
+    cases = find_predictions(model, preprocessed, folds=folds, with_probabilities=with_probabilities)
     reader = MaskReader(read_json(model / "plans.json")["image_reader_writer"])
     question = Question(regions, score.metrics, score, reader, lowest_threshold(families))
     found = fit(cases, families, question, jobs=jobs, progress=_bar)

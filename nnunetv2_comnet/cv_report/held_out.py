@@ -8,17 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from nnunetv2_comnet.crossval import FILE as SPLITS
-from nnunetv2_comnet.crossval import read_splits as splits_of
+from nnunetv2_comnet.crossval import (
+    OUT_OF_FOLD,
+    SPLITS,
+    OutOfFold,
+    Split,
+    fold_of_cases,
+    folds_with,
+    held_out_cases,
+    predicted_cases,
+    read_splits,
+    validation_folder,
+)
 from nnunetv2_comnet.cv_report.models import TrainedModel
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_checked
 
-MANIFEST = "out_of_fold.json"
 STAGE_2 = ("nnUNetTrainerCoMNeTCorrDiff", "nnUNetTrainerCoMNeTDeterministic")  # beginnings of names
-Split = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class HeldOut:
 
     def validation(self, case: str) -> Path:
         """The folder of a case's prediction."""
-        return _validation(self.trained, self.fold_of[case])
+        return validation_folder(self.trained.folder, self.fold_of[case])
 
     @property
     def gaps(self) -> list[str]:
@@ -57,29 +63,18 @@ class HeldOut:
         return said
 
 
-class _Service(BaseModel):
-    """What is read of out_of_fold.json: the fold that gave each case its coarse map, and who was in-fold."""
-
-    served_by: dict[str, int | str]
-    in_fold: list[str]
-
-
-def read_splits(preprocessed: Path) -> list[Split]:
+def read_cross_validation(preprocessed: Path) -> list[Split]:
     """splits_final.json of nnUNet_preprocessed's dataset folder. Raises `DataError` where it is no cross-validation."""
     path = preprocessed / SPLITS
     if not path.is_file():
         raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
-    splits = splits_of(path)
-    held_out: dict[str, int] = {}
+    splits = read_splits(path)
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))
         if both:
             raise DataError(f"{path}: fold {fold} trains on {both[0]} and validates on it: nothing was held out")
-        for case in split["val"]:
-            if case in held_out:
-                raise DataError(f"{path} holds {case} out in folds {held_out[case]} and {fold}; it must be in one")
-            held_out[case] = fold
-    return list(splits)
+    fold_of_cases(splits, path)
+    return splits
 
 
 def find_held_out(
@@ -90,28 +85,25 @@ def find_held_out(
     Refused: a case that the fold's model saw, or may have seen; a model of fold "all"; and, unless `allow_missing`,
     a fold or a case without prediction.
     """
-    predicted = {fold: _cases(_validation(trained, fold), ending) for fold in range(len(splits))}
-    if not any(predicted.values()) and (trained.folder / "fold_all").is_dir():
+    try:
+        wanted = held_out_cases(trained.folder, splits, [*range(len(splits)), *folds_with(trained.folder)])
+        predicted = {fold: predicted_cases(trained.folder, splits, fold, ending) for fold in wanted}
+    except DataError as error:
+        raise DataError(f"{trained.name}: {error}") from error
+    if not any(predicted.values()) and "all" in folds_with(trained.folder):
         raise DataError(
             f"{trained.name}: {trained.folder} holds fold 'all' only, whose model saw every case; train folds: "
             f"{trained.command(0)}"
         )
-    beyond = [path.name for path in trained.folder.glob("fold_*") if _number(path) >= len(splits)]
-    if beyond:
-        raise DataError(f"{trained.name}: {trained.folder / min(beyond)} is not of the {len(splits)} folds of {SPLITS}")
     for fold, cases in predicted.items():
-        _require_held_out(trained, splits, fold, cases)
         if cases:
-            _require_manifest(trained, fold, cases)
+            _require_out_of_fold(trained, fold, cases)
+    missing = {fold: tuple(case for case in wanted[fold] if case not in cases) for fold, cases in predicted.items()}
     held_out = HeldOut(
         trained,
         {case: fold for fold, cases in predicted.items() for case in cases},
         tuple(fold for fold, cases in predicted.items() if not cases),
-        {
-            fold: tuple(sorted(set(splits[fold]["val"]) - set(cases)))
-            for fold, cases in predicted.items()
-            if cases and set(splits[fold]["val"]) - set(cases)
-        },
+        {fold: cases for fold, cases in missing.items() if cases and predicted[fold]},
     )
     if not held_out.fold_of or (held_out.gaps and not allow_missing):
         more = f" (and {len(held_out.gaps) - 1} more)" if len(held_out.gaps) > 1 else ""
@@ -120,25 +112,9 @@ def find_held_out(
     return held_out
 
 
-def _require_held_out(trained: TrainedModel, splits: Sequence[Split], fold: int, cases: Sequence[str]) -> None:
-    wrong = sorted(set(cases) - set(splits[fold]["val"]))
-    if not wrong:
-        return
-    seen = [case for case in wrong if case in splits[fold]["train"]]
-    why = (
-        f"fold {fold} trained on it, says {SPLITS}"
-        if seen
-        else f"{SPLITS} does not hold it out in fold {fold}, so that model may have seen it"
-    )
-    raise DataError(
-        f"{trained.name}: {_validation(trained, fold)} holds {len(wrong)} case(s) that are not held out, first "
-        f"{(seen or wrong)[0]}: {why}; restore the split that the fold was trained with, or train it again"
-    )
-
-
-def _require_manifest(trained: TrainedModel, fold: int, cases: Sequence[str]) -> None:
+def _require_out_of_fold(trained: TrainedModel, fold: int, cases: Sequence[str]) -> None:
     """For a refiner: its record of which frozen model served which case tells the split that it was trained with."""
-    path = trained.folder / f"fold_{fold}" / MANIFEST
+    path = trained.folder / f"fold_{fold}" / OUT_OF_FOLD
     if not path.is_file():
         if trained.model.trainer.startswith(STAGE_2):
             raise DataError(
@@ -146,8 +122,8 @@ def _require_manifest(trained: TrainedModel, fold: int, cases: Sequence[str]) ->
                 f"its cases; train it again: {trained.command(fold)}"
             )
         return
-    manifest = read_checked(path, _Service, f"train fold {fold} again: {trained.command(fold)}")
-    served, in_fold = manifest.served_by, set(manifest.in_fold)
+    record = read_checked(path, OutOfFold, f"train fold {fold} again: {trained.command(fold)}")
+    served, in_fold = record.served_by, set(record.in_fold)
     wrong = sorted(case for case in cases if case in in_fold or str(served.get(case)) != str(fold))
     by = served.get(wrong[0]) if wrong else None
     if wrong:
@@ -156,16 +132,3 @@ def _require_manifest(trained: TrainedModel, fold: int, cases: Sequence[str]) ->
             f"{trained.name}: when fold {fold} was trained, {wrong[0]} was held out by {why}, says {path}: the models "
             "of this fold saw it; restore that split, or train the fold again"
         )
-
-
-def _validation(trained: TrainedModel, fold: int) -> Path:
-    return trained.folder / f"fold_{fold}" / "validation"
-
-
-def _cases(folder: Path, ending: str) -> tuple[str, ...]:
-    return tuple(sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")))
-
-
-def _number(path: Path) -> int:
-    name = path.name.removeprefix("fold_")
-    return int(name) if name.isdecimal() else -1

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_comnet.cv_report.held_out import SPLITS, Split
+from nnunetv2_comnet.crossval import SPLITS, Split
 
 REPORT = "conversion_report.csv"
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from nnunetv2_comnet.comparison.compare import metrics_of
 from nnunetv2_comnet.comparison.text import write_comparison
+from nnunetv2_comnet.crossval import Split
 from nnunetv2_comnet.cv_report.content import Content
 from nnunetv2_comnet.cv_report.data import describe_data
 from nnunetv2_comnet.cv_report.dataset import CvDataset
-from nnunetv2_comnet.cv_report.held_out import HeldOut, Split, find_held_out
+from nnunetv2_comnet.cv_report.held_out import HeldOut, find_held_out
 from nnunetv2_comnet.cv_report.models import TrainedModel
 from nnunetv2_comnet.cv_report.patients import note_on_patients
 from nnunetv2_comnet.cv_report.probabilities import Calibration, held_out_calibration

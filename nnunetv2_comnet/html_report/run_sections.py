@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet import __version__
+from nnunetv2_comnet.crossval import SPLITS, Split, is_splits
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import read_json, sha256
@@ -71,7 +72,7 @@ def _of_file(path: Path) -> Section:
     if path.name in _LONG:
         name = content.get("plans_name") if isinstance(content, dict) else None
         return Section(title, [("name", str(name)), digest])
-    if _is_splits(content):
+    if content and is_splits(content):
         return Section(title, [*_of_splits(content), digest])
     return Section(title, [*_first_rows(content), digest])
 
@@ -115,20 +116,12 @@ def _of_times(cases: Mapping[str, CaseEntry]) -> Iterator[tuple[str, str]]:
         yield "seconds, all cases", f"{sum(seconds):.1f}"
 
 
-def _is_splits(content: Any) -> bool:
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(fold, dict) and fold.keys() >= {"train", "val"} for fold in content)
-    )
-
-
-def _of_splits(content: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, str]]:
+def _of_splits(content: Sequence[Split]) -> Iterator[tuple[str, str]]:
     for number, fold in enumerate(content):
         yield f"fold {number}", f"{len(fold['train'])} cases to train, {len(fold['val'])} to validate"
 
 
 def _splits_near(reference: Path | None) -> list[Path]:
     """The splits beside the truth: nnU-Net keeps both in its folder of preprocessed data."""
-    path = reference.resolve().parent / "splits_final.json" if reference else None
+    path = reference.resolve().parent / SPLITS if reference else None
     return [path] if path and path.is_file() else []

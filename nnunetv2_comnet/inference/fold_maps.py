@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_comnet.crossval import Fold
 from nnunetv2_comnet.inference.fold_weights import FoldWeights, read_ahead
 from nnunetv2_comnet.inference.mirroring import MirroredNetwork
-from nnunetv2_comnet.inference.model_folder import Fold
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.running import RunningMean
 from nnunetv2_comnet.inference.sliding_window import SlidingWindow

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_comnet.crossval import Fold, folds_with
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
 
-Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
 
 
@@ -61,9 +61,7 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
         if not (path / name).is_file():
             what = "has no " + name if path.is_dir() else "does not exist"
             raise ConfigurationError(f"{path} is not a trained model: it {what}")
-    available = sorted(
-        (file.parent.name.removeprefix("fold_") for file in path.glob(f"fold_*/{checkpoint}")), key=_order
-    )
+    available = [str(fold) for fold in folds_with(path, checkpoint)]
     if not available:
         others = sorted({file.name for file in path.glob("fold_*/*.pth")})
         raise ConfigurationError(
@@ -134,7 +132,3 @@ def parse_folds(words: Sequence[str]) -> list[Fold]:
 
 def _names(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths) or "none"
-
-
-def _order(fold: str) -> tuple[int, str]:
-    return (int(fold), "") if fold.isdecimal() else (1 << 30, fold)

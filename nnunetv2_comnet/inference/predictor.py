@@ -15,6 +15,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
+from nnunetv2_comnet.crossval import Fold
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.cases import NEEDS_ALL
@@ -30,7 +31,7 @@ from nnunetv2_comnet.inference.loading import (
     require_weights_fit,
     speed_up,
 )
-from nnunetv2_comnet.inference.model_folder import CHECKPOINT, Fold, channels_of, open_model, regions_of
+from nnunetv2_comnet.inference.model_folder import CHECKPOINT, channels_of, open_model, regions_of
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.prediction import Prediction

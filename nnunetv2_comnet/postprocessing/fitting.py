@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.postprocessing.families import Family
-from nnunetv2_comnet.postprocessing.held_out import HeldOut
 from nnunetv2_comnet.postprocessing.measuring import Bench, Progress, Question, Table, bench
+from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.statistics import paired_interval
 
@@ -78,7 +78,7 @@ def no_progress(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
 
 
 def fit(
-    cases: Sequence[HeldOut],
+    cases: Sequence[PredictedCase],
     families: Sequence[Family],
     question: Question,
     *,

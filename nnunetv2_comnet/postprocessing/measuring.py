@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.postprocessing.held_out import HeldOut, read_probabilities
+from nnunetv2_comnet.postprocessing.predictions import PredictedCase, read_probabilities
 from nnunetv2_comnet.postprocessing.region_labels import Labels, RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
@@ -106,7 +106,7 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(cases: Sequence[HeldOut], question: Question, jobs: int, progress: Progress) -> Iterator[Bench]:
+def bench(cases: Sequence[PredictedCase], question: Question, jobs: int, progress: Progress) -> Iterator[Bench]:
     """Reads the cases, in `jobs` processes. Raises `DataError` that names a case that cannot be used."""
     with Workers(jobs) as workers:
         read = workers.run(partial(_pack, question), cases, name=lambda case: case.name)
@@ -119,7 +119,7 @@ def key_of(rules: Rules) -> str:
     return "\n".join(rule.model_dump_json() for rule in rules)
 
 
-def _pack(question: Question, case: HeldOut) -> Packed:
+def _pack(question: Question, case: PredictedCase) -> Packed:
     labels, spacing = question.reader(case.prediction)
     truth, _ = question.reader(case.truth)
     regions = RegionLabels(question.regions)

@@ -6,7 +6,7 @@ so logits and correction are resampled once and every strength follows exactly.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from pydantic import BaseModel, ConfigDict
 
-from nnunetv2_comnet.crossval import FILE as SPLITS
-from nnunetv2_comnet.crossval import read_splits
+from nnunetv2_comnet.crossval import SPLITS, held_out_cases, read_splits
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, read_json, sha256, write_json
 from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regions_of
@@ -41,14 +40,6 @@ class _Measured(BaseModel):
     dice: dict[str, list[list[float]]]
 
 
-@dataclass(frozen=True)
-class Held:
-    """The cases of one fold's validation set."""
-
-    fold: int
-    cases: tuple[str, ...]
-
-
 def calibrate(
     model_folder: Path, preprocessed: Path, *, options: Options, device: str, progress: Progress
 ) -> dict[str, Choice]:
@@ -61,30 +52,22 @@ def calibrate(
     regions = list(regions_of(model.dataset_json()))
     hashes = {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints}
     measured = _already_measured(model, hashes, options)
-    held = _held_out(preprocessed, model)
-    if len(held) < 2:  # said before hours of measuring
+    held_out = held_out_cases(model.path, read_splits(preprocessed / SPLITS), model.folds)
+    if len(held_out) < 2:  # said before hours of measuring
         raise ConfigurationError("a calibration needs the held-out cases of two folds or more; train more folds")
-    for part in held:
-        missing = [case for case in part.cases if case not in measured]
+    for fold, cases in held_out.items():
+        missing = [case for case in cases if case not in measured]
         if not missing:
             continue
-        predictor = CoMNeTPredictor(model.path, [part.fold], options=options, device=device)
+        predictor = CoMNeTPredictor(model.path, [fold], options=options, device=device)
         for case in progress(missing):
             measured[case] = _dice_by_strength(predictor, preprocessed, case).tolist()
             write_json(model.path / MEASURED, {**_run(hashes, options), "dice": measured})
-    order = [(part.fold, case) for part in held for case in part.cases]
+    order = [(fold, case) for fold, cases in held_out.items() for case in cases]
     table: Table = np.array([measured[case] for _, case in order], dtype=np.float64)
     choices = dict(zip(regions, choose(table, [fold for fold, _ in order]), strict=True))
     _store(model, choices, hashes, [case for _, case in order], options)
     return choices
-
-
-def _held_out(preprocessed: Path, model: ModelFolder) -> list[Held]:
-    splits = read_splits(preprocessed / SPLITS)
-    folds = [fold for fold in model.folds if isinstance(fold, int)]
-    if any(fold >= len(splits) for fold in folds):
-        raise DataError(f"{model.path} has fold {max(folds)}, but splits_final.json has {len(splits)} folds")
-    return [Held(fold, tuple(sorted(splits[fold]["val"]))) for fold in folds]
 
 
 def _dice_by_strength(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> Table:

@@ -7,24 +7,18 @@ from typing import ClassVar
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from torch import nn
 
-from nnunetv2_comnet.crossval import FILE as SPLITS
-from nnunetv2_comnet.crossval import read_splits
+from nnunetv2_comnet.crossval import OUT_OF_FOLD, SPLITS, Fold, OutOfFold, Split, folds_with, read_splits, serve
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import sha256, write_json
 from nnunetv2_comnet.trainers.out_of_fold import (
     CHECKPOINT,
     FoldModels,
-    Service,
-    assign,
     check_same_plans,
     check_same_split,
     load_weights,
-    trained_folds,
 )
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
 from nnunetv2_comnet.trainers.user_errors import AnotherNetworksCheckpoint, one_line_errors
-
-MANIFEST = "out_of_fold.json"
 
 
 class FrozenStageTrainer(RecipeTrainer):
@@ -49,12 +43,12 @@ class FrozenStageTrainer(RecipeTrainer):
 
     def _load_stage_1(self) -> None:
         folder = self._stage_1_folder()
-        trained = trained_folds(folder)
+        trained = folds_with(folder, CHECKPOINT)
         if self.fold not in trained:
             raise DataError(self._what_is_missing(folder, trained))
         check_same_plans(folder, self.plans_manager.plans, self.configuration_name)
         splits = self._splits()
-        service = assign(splits, trained, self.fold, coarse_maps=self.settings.refiner.coarse_maps)
+        service = serve(splits, trained, self.fold, coarse_maps=self.settings.refiner.coarse_maps)
         used = sorted(set(service.served_by.values()) | {self.fold}, key=str)
         networks = {}
         for fold in used:
@@ -68,7 +62,7 @@ class FrozenStageTrainer(RecipeTrainer):
             networks[fold] = network.to(self.device)
         self._own_stage_1.load_state_dict(networks[self.fold].state_dict())
         self.fold_models = FoldModels(networks, service)
-        self._report(folder, service, used)
+        self._report(folder, service, used, self._untrained(trained))
 
     def _stage_1_folder(self) -> Path:
         plans = self.plans_manager
@@ -76,8 +70,8 @@ class FrozenStageTrainer(RecipeTrainer):
             get_output_folder(plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name)
         )
 
-    def _what_is_missing(self, folder: Path, trained: list[int | str]) -> str:
-        missing = [self.fold, *(f for f in range(len(self._splits())) if f not in trained and f != self.fold)]
+    def _what_is_missing(self, folder: Path, trained: list[Fold]) -> str:
+        missing = [self.fold, *(fold for fold in self._untrained(trained) if fold != self.fold)]
         commands = "; ".join(
             f"nnUNetv2_train {self.plans_manager.dataset_name} {self.configuration_name} {fold} "
             f"-tr {self.stage_1.__name__} -p {self.plans_manager.plans_name}"
@@ -87,7 +81,10 @@ class FrozenStageTrainer(RecipeTrainer):
             f"stage 1 is missing {CHECKPOINT} of fold(s) {', '.join(map(str, missing))} in {folder}; train: {commands}"
         )
 
-    def _splits(self) -> list[dict[str, list[str]]]:
+    def _untrained(self, trained: list[Fold]) -> list[int]:
+        return [fold for fold in range(len(self._splits())) if fold not in trained]
+
+    def _splits(self) -> list[Split]:
         self.do_split()  # nnU-Net writes the file where there is none
         return read_splits(Path(self.preprocessed_dataset_folder_base) / SPLITS)
 
@@ -100,8 +97,8 @@ class FrozenStageTrainer(RecipeTrainer):
             False,
         )
 
-    def _report(self, folder: Path, service: Service, used: list[int | str]) -> None:
-        """The log's lines and the manifest."""
+    def _report(self, folder: Path, service: OutOfFold, used: list[Fold], missing: list[int]) -> None:
+        """The log's lines and out_of_fold.json."""
         of_folds = ", ".join(str(fold) for fold in used)
         self.print_to_log_file(
             f"coarse maps: {len(service.served_by) - len(service.in_fold)} of {len(service.served_by)} cases by the "
@@ -110,8 +107,8 @@ class FrozenStageTrainer(RecipeTrainer):
         warning = ""
         if service.in_fold:
             why = (
-                f"no checkpoint of fold(s) {', '.join(map(str, service.missing))}"
-                if service.missing
+                f"no checkpoint of fold(s) {', '.join(map(str, missing))}"
+                if missing
                 else "coarse_maps = in-fold"
                 if self.settings.refiner.coarse_maps == "in-fold"
                 else "no fold held them out"
@@ -121,15 +118,11 @@ class FrozenStageTrainer(RecipeTrainer):
             )
             self.print_to_log_file(f"WARNING: {warning}")
         if self.local_rank == 0:
-            manifest = {
-                "stage_1": {str(fold): self._checkpoint_entry(folder, fold) for fold in used},
-                "served_by": dict(service.served_by),
-                "in_fold": list(service.in_fold),
-                "warning": warning,
-            }
-            write_json(os.path.join(self.output_folder, MANIFEST), manifest)
+            stage_1 = {str(fold): self._checkpoint_entry(folder, fold) for fold in used}
+            record = service.model_copy(update={"stage_1": stage_1, "warning": warning})
+            write_json(os.path.join(self.output_folder, OUT_OF_FOLD), record.model_dump(mode="json"))
 
     @staticmethod
-    def _checkpoint_entry(folder: Path, fold: int | str) -> dict[str, str]:
+    def _checkpoint_entry(folder: Path, fold: Fold) -> dict[str, str]:
         path = folder / f"fold_{fold}" / CHECKPOINT
         return {"path": str(path), "sha256": sha256(path)}

@@ -4,7 +4,6 @@ In-sample coarse maps are better than any that the refiner meets later; a refine
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from nnunetv2_comnet.crossval import Fold, OutOfFold, Split, validation_folder
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.trust.checkpoints import read_checkpoint
 
-Fold = int | str
 CHECKPOINT = "checkpoint_final.pth"
 # What a checkpoint's plans must share with those of the training that uses it.
 _SHARED = ("architecture", "spacing", "normalization_schemes", "use_mask_for_norm", "patch_size")
@@ -30,51 +29,10 @@ class _Plans(BaseModel):
     comnet: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Service:
-    """served_by: the fold whose model gives a case's coarse map. in_fold: cases whose model was trained on them.
-
-    missing: folds without a checkpoint.
-    """
-
-    served_by: Mapping[str, Fold]
-    in_fold: tuple[str, ...]
-    missing: tuple[Fold, ...]
-
-
-def assign(
-    splits: Sequence[Mapping[str, Sequence[str]]], trained: Sequence[Fold], own: Fold, *, coarse_maps: str
-) -> Service:
-    """Serves every case of `splits` (nnU-Net's splits_final.json) with a fold out of `trained`.
-
-    own: the fold whose refiner is trained; it serves its own validation cases, and those whose own model is missing.
-    coarse_maps: "out-of-fold", or "in-fold": `own` serves all. Raises DataError where a case is held out twice.
-    """
-    served: dict[str, Fold] = {}
-    in_fold: list[str] = []
-    held_out: dict[str, int] = {}
-    for fold, split in enumerate(splits):
-        for case in split["val"]:
-            if case in held_out:
-                raise DataError(
-                    f"splits_final.json holds case {case} out in folds {held_out[case]} and {fold}; out-of-fold maps "
-                    "need folds that hold every case out once"
-                )
-            held_out[case] = fold
-    for case in sorted({case for split in splits for part in ("train", "val") for case in split[part]}):
-        fold_of_case = held_out.get(case)
-        wanted = own if coarse_maps == "in-fold" or fold_of_case is None else fold_of_case
-        served[case] = wanted if wanted in trained else own
-        if served[case] != fold_of_case:
-            in_fold.append(case)
-    missing = [fold for fold in range(len(splits)) if fold not in trained]
-    return Service(served, tuple(in_fold), tuple(missing))
-
-
 class FoldModels:
     """The frozen stage 1 networks by fold, each asked for the cases that it serves."""
 
-    def __init__(self, networks: Mapping[Fold, nn.Module], service: Service) -> None:
+    def __init__(self, networks: Mapping[Fold, nn.Module], service: OutOfFold) -> None:
         self.networks = {fold: network.requires_grad_(False).eval() for fold, network in networks.items()}
         self.service = service
 
@@ -85,12 +43,6 @@ class FoldModels:
             self.networks[self.service.served_by[case]](image[None]) for image, case in zip(images, cases, strict=True)
         ]
         return torch.cat(maps).float()
-
-
-def trained_folds(folder: Path) -> list[Fold]:
-    """The folds of a model folder that hold a final checkpoint."""
-    found = [path.parent.name.removeprefix("fold_") for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))]
-    return [int(name) if name.isdecimal() else name for name in found]
 
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
@@ -111,9 +63,9 @@ def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str)
         )
 
 
-def check_same_split(folder: Path, splits: Sequence[Mapping[str, Sequence[str]]], fold: Fold) -> None:
+def check_same_split(folder: Path, splits: Sequence[Split], fold: Fold) -> None:
     """Raises DataError where a fold's validation folder holds other cases than the split: it was trained on another."""
-    validated = {path.name.split(".")[0] for path in (folder / f"fold_{fold}" / "validation").glob("*.nii.gz")}
+    validated = {path.name.split(".")[0] for path in validation_folder(folder, fold).glob("*.nii.gz")}
     if not validated or not isinstance(fold, int):
         return
     unexpected = sorted(validated ^ {name.split(".")[0] for name in splits[fold]["val"]})

@@ -17,7 +17,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
-from nnunetv2_comnet.crossval import FILE as SPLITS
+from nnunetv2_comnet.crossval import SPLITS
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
@@ -106,7 +106,7 @@ class RecipeTrainer(EpochLoop):
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """nnU-Net's; the file that it would write in place is there already, written whole."""
-        path = os.path.join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        path = os.path.join(self.preprocessed_dataset_folder_base, SPLITS)
         if self.fold != "all" and not os.path.isfile(path):
             folder = self.preprocessed_dataset_folder
             cases = sorted(infer_dataset_class(folder).get_identifiers(folder))

@@ -173,6 +173,6 @@ TRAINING = (
     refused("stage 2 on a stage 1 whose plans are gone", REFINE, "<HERE>/results/Dataset501_Blobs/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/plans.json does not exist", with_stage_1(lambda model: (model / "plans.json").unlink())),
     refused("stage 2 on a stage 1 whose plans are a list", REFINE, "<HERE>/results/Dataset501_Blobs/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/plans.json: Input should be an object with named fields; restore it, or train stage 1 again", with_stage_1(lambda model: (model / "plans.json").write_text("[]"))),
     refused("stage 2 on a stage 1 of another split", REFINE, "<HERE>/results/Dataset501_Blobs/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/fold_1 was trained with another split (BLOB000 differs): its maps are not out-of-fold; restore splits_final.json, or train stage 1 again", _another_split),
-    refused("stage 2 on splits that hold a case out twice", REFINE, "splits_final.json holds case BLOB002 out in folds 0 and 1; out-of-fold maps need folds that hold every case out once", lambda here: (stage_1(here).parents[2] / f"preprocessed/{DATASET}/splits_final.json").write_text(json.dumps([SPLITS[0], {"train": CASES_[:3], "val": CASES_[2:]}]))),
+    refused("stage 2 on splits that hold a case out twice", REFINE, "splits_final.json holds BLOB002 out in folds 0 and 1; it must be in one", lambda here: (stage_1(here).parents[2] / f"preprocessed/{DATASET}/splits_final.json").write_text(json.dumps([SPLITS[0], {"train": CASES_[:3], "val": CASES_[2:]}]))),
 )  # fmt: skip
 CASES = TRAINING

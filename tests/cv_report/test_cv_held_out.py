@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cv_world import CORRDIFF, MEDNEXT, PLANS, SPLITS, World, mask, write
 
-from nnunetv2_comnet.cv_report.held_out import HeldOut, find_held_out, read_splits
+from nnunetv2_comnet.cv_report.held_out import HeldOut, find_held_out, read_cross_validation
 from nnunetv2_comnet.cv_report.models import TrainedModel, parse_model
 from nnunetv2_comnet.cv_report.patients import note_on_patients
 from nnunetv2_comnet.errors import DataError
@@ -16,7 +16,7 @@ from nnunetv2_comnet.errors import DataError
 
 def find(world: World, trainer: str = MEDNEXT, *, allow_missing: bool = False) -> HeldOut:
     trained = TrainedModel(parse_model(trainer, PLANS, "3d_fullres"), world.folder(trainer))
-    return find_held_out(trained, read_splits(world.preprocessed), allow_missing=allow_missing)
+    return find_held_out(trained, read_cross_validation(world.preprocessed), allow_missing=allow_missing)
 
 
 def validation(world: World, fold: int, trainer: str = MEDNEXT) -> Path:
@@ -61,7 +61,7 @@ def _has_a_fold_too_many(world: World) -> None:
         (_predicts_a_stranger, "first Z: splits_final.json does not hold it out in fold 0"),
         (_is_of_all_cases, "holds fold 'all' only, whose model saw every case; train folds: nnUNetv2_train"),
         (_was_trained_on_another_split, "first B: fold 0 trained on it"),
-        (_has_a_fold_too_many, "fold_2 is not of the 2 folds"),
+        (_has_a_fold_too_many, "has fold 2, but splits_final.json has 2 folds"),
     ],
 )
 @pytest.mark.parametrize("allow_missing", [False, True])
@@ -134,11 +134,11 @@ def test_missing_folds_and_cases_are_named_and_only_left_out_when_told(world: Wo
 def test_splits_that_hold_nothing_out_are_refused(world: World, splits: object, said: str) -> None:
     world.write_splits(splits)
     with pytest.raises(DataError, match=said):
-        read_splits(world.preprocessed)
+        read_cross_validation(world.preprocessed)
 
 
 def test_patients_that_the_folds_split_apart_are_named(world: World) -> None:
-    splits = read_splits(world.preprocessed)
+    splits = read_cross_validation(world.preprocessed)
     assert note_on_patients(splits, world.raw) == []  # no converter's report: nothing is known
     report = world.raw / "conversion_report.csv"
     report.write_text("case,patient\nA,P1\nB,P1\nC,P2\nD,P2\n")
@@ -149,7 +149,7 @@ def test_patients_that_the_folds_split_apart_are_named(world: World) -> None:
 
 
 def test_no_splits_is_a_mistake_of_its_own(world: World) -> None:
-    assert read_splits(world.preprocessed) == SPLITS
+    assert read_cross_validation(world.preprocessed) == SPLITS
     (world.preprocessed / "splits_final.json").unlink()
     with pytest.raises(DataError, match="nothing tells which cases a fold held out"):
-        read_splits(world.preprocessed)
+        read_cross_validation(world.preprocessed)

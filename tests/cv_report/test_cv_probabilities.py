@@ -7,7 +7,7 @@ import pytest
 from cv_world import MEDNEXT, PLANS, World, mask
 
 from nnunetv2_comnet.cv_report.dataset import open_dataset
-from nnunetv2_comnet.cv_report.held_out import find_held_out, read_splits
+from nnunetv2_comnet.cv_report.held_out import find_held_out, read_cross_validation
 from nnunetv2_comnet.cv_report.models import TrainedModel, parse_model
 from nnunetv2_comnet.cv_report.probabilities import Calibration, ece_of, held_out_calibration
 
@@ -20,7 +20,7 @@ def probabilities(labels: np.ndarray) -> np.ndarray:
 
 def calibrate(world: World) -> Calibration:
     trained = TrainedModel(parse_model(MEDNEXT, PLANS, "3d_fullres"), world.folder(MEDNEXT))
-    held_out = find_held_out(trained, read_splits(world.preprocessed))
+    held_out = find_held_out(trained, read_cross_validation(world.preprocessed))
     return held_out_calibration(held_out, open_dataset(world.preprocessed, None))
 
 

@@ -11,7 +11,7 @@ from cv_world import CORRDIFF, MEDNEXT, PLANS, SEGRESNET, World
 
 from nnunetv2_comnet.cv_report.content import Content
 from nnunetv2_comnet.cv_report.dataset import open_dataset
-from nnunetv2_comnet.cv_report.held_out import read_splits
+from nnunetv2_comnet.cv_report.held_out import read_cross_validation
 from nnunetv2_comnet.cv_report.models import TrainedModel, parse_models
 from nnunetv2_comnet.cv_report.report import Options, make_report, write_report
 from nnunetv2_comnet.cv_report.table_csv import as_csv
@@ -29,7 +29,7 @@ def report(world: World, *models: str, **options: object) -> Content:
     parsed = parse_models(models, PLANS, "3d_fullres")
     trained = [TrainedModel(model, world.folder(model.trainer, model.plans)) for model in parsed]
     dataset = open_dataset(world.preprocessed, world.raw)
-    return make_report(trained, dataset, read_splits(world.preprocessed), Options(**options))
+    return make_report(trained, dataset, read_cross_validation(world.preprocessed), Options(**options))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from nnunetv2_comnet.cv_report.held_out import read_splits
+from nnunetv2_comnet.cv_report.held_out import read_cross_validation
 from nnunetv2_comnet.dataset_conversion.layouts.base import MaskSource
 from nnunetv2_comnet.dataset_conversion.layouts.custom import load_custom_layout
 from nnunetv2_comnet.dataset_conversion.masks import choose_mask
@@ -218,7 +218,7 @@ TARGETS = (
     Target("dataset.json: plan", near(DESCRIPTION), _written("dataset.json", read_description)),
     Target("dataset.json: evaluate", near(DESCRIPTION), _written("dataset.json", _regions)),
     Target("evaluation.json", near(EVALUATION), _written("evaluation.json", read_evaluation)),
-    Target("splits_final.json", near(SPLITS), _written("splits_final.json", lambda path: read_splits(path.parent))),
+    Target("splits_final.json", near(SPLITS), _written("splits_final.json", lambda p: read_cross_validation(p.parent))),
     Target("any JSON", JUNK, _written("rules.json", _rules)),
     Target("names: predict", NAMES, _find),
     Target("names: convert", NAMES, _scan),

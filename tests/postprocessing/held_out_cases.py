@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_comnet.postprocessing.held_out import HeldOut
 from nnunetv2_comnet.postprocessing.measuring import Question
+from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.protocol_score import protocol_score
 from nnunetv2_comnet.regions import BRATS_123
 
@@ -21,13 +21,13 @@ class Cases:
 
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     masks: dict[Path, np.ndarray] = field(default_factory=dict)
-    held: list[HeldOut] = field(default_factory=list)
+    held: list[PredictedCase] = field(default_factory=list)
 
     def add(self, fold: int, truth: np.ndarray, prediction: np.ndarray, probabilities: Path | None = None) -> None:
         name = f"case{len(self.held):02d}"
         files = Path(f"{name}-prediction"), Path(f"{name}-truth")
         self.masks.update(zip(files, (prediction, truth), strict=True))
-        self.held.append(HeldOut(name, fold, *files, probabilities))
+        self.held.append(PredictedCase(name, fold, *files, probabilities))
 
     def reader(self, path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
         return self.masks[path], self.spacing_mm

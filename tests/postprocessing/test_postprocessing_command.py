@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from nnunetv2_comnet.postprocessing.held_out import MaskReader
+from nnunetv2_comnet.postprocessing.predictions import MaskReader
 from nnunetv2_comnet.postprocessing.rule_file import FILE, read_rule_file
 from nnunetv2_comnet.postprocessing.rule_list import apply_rules
 from nnunetv2_comnet.postprocessing.volume import Volume
@@ -226,13 +226,16 @@ def damage_labels(model: Path, preprocessed: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (damage_seen, "holds SPECK00, which fold 1 was trained on: the splits changed, train it again"),
-        (damage_unknown, "holds OTHER, which is no case of fold 1 in splits_final.json: remove it"),
+        (
+            damage_seen,
+            "holds 1 case(s) that are not held out, first SPECK00: fold 1 trained on it, says splits_final.json",
+        ),
+        (damage_unknown, "first OTHER: splits_final.json does not hold it out in fold 1"),
         (damage_missing, "has 1 of 2 held-out cases (first missing: SPECK05); finish: nnUNetv2_train"),
         (damage_truth, "SPECK03.nii.gz does not exist: the truth of every held-out case is needed"),
         (damage_file, "SPECK02.nii.gz cannot be read: it is not gzipped; copy or make it again"),
         (damage_all, "holds no fold_*/validation: train the folds, or predict them with nnUNetv2_train"),
-        (damage_splits, "has fold 0, but splits_final.json has 0 folds"),
+        (damage_splits, "but splits_final.json has 0 folds"),
         (damage_labels, "was trained on plain labels; rules are for regions such as WT, TC and ET"),
     ],
 )

@@ -17,8 +17,8 @@ from nnunetv2_comnet.postprocessing.families import (
     standard_families,
 )
 from nnunetv2_comnet.postprocessing.fitting import Fit, Off, fit
-from nnunetv2_comnet.postprocessing.held_out import HeldOut
 from nnunetv2_comnet.postprocessing.measuring import MARGIN, Question
+from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.probability_rules import Thresholds
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents
 from nnunetv2_comnet.regions import BRATS_123
@@ -323,4 +323,4 @@ def test_cases_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         fitted(cases)
     with pytest.raises(ConfigurationError, match="protocol legacy has no lesion_dice: use --metric dice"):
         fitted(other, protocol="legacy", metric="both")
-    assert HeldOut("a", 0, Path("p"), Path("t")).probabilities is None
+    assert PredictedCase("a", 0, Path("p"), Path("t")).probabilities is None

@@ -12,6 +12,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
+from nnunetv2_comnet.crossval import serve
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
@@ -22,7 +23,6 @@ from nnunetv2_comnet.trainers.corrdiff import (
     nnUNetTrainerCoMNeTDeterministic,
 )
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
-from nnunetv2_comnet.trainers.out_of_fold import assign
 from tests.conftest import DATASET
 
 STAGE_1 = f"nnUNetTrainerCoMNeT__{PLANS_NAME}__3d_fullres"
@@ -268,12 +268,12 @@ def test_the_variants_differ_in_what_their_names_say(blobs: Path, stage_1: Path)
 
 def test_assignment_by_hand() -> None:
     splits = [{"train": ["b", "c"], "val": ["a"]}, {"train": ["a", "c"], "val": ["b"]}, {"train": ["a"], "val": ["c"]}]
-    all_there = assign(splits, [0, 1, 2], 0, coarse_maps="out-of-fold")
-    assert (all_there.served_by, all_there.in_fold, all_there.missing) == ({"a": 0, "b": 1, "c": 2}, (), ())
-    one_missing = assign(splits, [0, 1], 0, coarse_maps="out-of-fold")
-    assert (one_missing.served_by, one_missing.in_fold, one_missing.missing) == ({"a": 0, "b": 1, "c": 0}, ("c",), (2,))
-    in_fold = assign(splits, [0, 1, 2], 0, coarse_maps="in-fold")
+    all_there = serve(splits, [0, 1, 2], 0, coarse_maps="out-of-fold")
+    assert (all_there.served_by, all_there.in_fold) == ({"a": 0, "b": 1, "c": 2}, [])
+    one_missing = serve(splits, [0, 1], 0, coarse_maps="out-of-fold")
+    assert (one_missing.served_by, one_missing.in_fold) == ({"a": 0, "b": 1, "c": 0}, ["c"])
+    in_fold = serve(splits, [0, 1, 2], 0, coarse_maps="in-fold")
     assert in_fold.served_by == {"a": 0, "b": 0, "c": 0}
-    assert in_fold.in_fold == ("b", "c")
-    with pytest.raises(DataError, match="holds case a out in folds 0 and 1"):
-        assign([{"train": [], "val": ["a"]}, {"train": [], "val": ["a"]}], [0, 1], 0, coarse_maps="out-of-fold")
+    assert in_fold.in_fold == ["b", "c"]
+    with pytest.raises(DataError, match="holds a out in folds 0 and 1"):
+        serve([{"train": [], "val": ["a"]}, {"train": [], "val": ["a"]}], [0, 1], 0, coarse_maps="out-of-fold")

@@ -4,13 +4,19 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nnunetv2_comnet.crossval import FILE as SPLITS
-from nnunetv2_comnet.crossval import read_splits
+from nnunetv2_comnet.crossval import (
+    SPLITS,
+    Split,
+    folds_with,
+    held_out_cases,
+    predicted_cases,
+    read_splits,
+    validation_folder,
+)
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.nifti import require_sound
@@ -20,7 +26,7 @@ RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class PredictedCase:
     """A case: its fold, the files of prediction and truth, and of the probabilities where they are wanted."""
 
     name: str
@@ -52,9 +58,9 @@ class MaskReader:
         return labels.astype(kind), tuple(float(side) for side in properties["spacing"])
 
 
-def find_held_out(
+def find_predictions(
     model: Path, preprocessed: Path, *, folds: Sequence[int] | None = None, with_probabilities: bool = False
-) -> list[HeldOut]:
+) -> list[PredictedCase]:
     """The held-out cases of the folds whose validation is there, or of `folds`; sorted by fold and name.
 
     model: nnU-Net's folder of a trainer. preprocessed: the data set's folder in nnUNet_preprocessed, for the splits
@@ -64,10 +70,8 @@ def find_held_out(
     splits = read_splits(preprocessed / SPLITS)
     ending = read_json(model / "dataset.json")["file_ending"]
     found = []
-    for fold in _chosen_folds(model, folds):
-        if fold >= len(splits):
-            raise DataError(f"{model} has fold {fold}, but splits_final.json has {len(splits)} folds; fit other folds")
-        found += _of_fold(model, preprocessed, fold, splits[fold], ending, with_probabilities)
+    for fold, wanted in held_out_cases(model, splits, _chosen_folds(model, folds)).items():
+        found += _of_fold(model, preprocessed, splits, fold, wanted, ending, with_probabilities)
     return found
 
 
@@ -84,11 +88,7 @@ def read_probabilities(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.flo
 
 
 def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
-    there = sorted(
-        int(path.parent.name.removeprefix("fold_"))
-        for path in model.glob("fold_*/validation")
-        if path.parent.name.removeprefix("fold_").isdecimal()
-    )
+    there = [fold for fold in folds_with(model, "validation") if isinstance(fold, int)]
     if not there:
         raise ConfigurationError(f"{model} holds no fold_*/validation: train the folds, or predict them with {RERUN}")
     if missing := sorted(set(folds or []) - set(there)):
@@ -102,30 +102,28 @@ def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
 
 
 def _of_fold(
-    model: Path, preprocessed: Path, fold: int, split: Any, ending: str, with_probabilities: bool
-) -> list[HeldOut]:
-    folder = model / f"fold_{fold}" / "validation"
-    there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
-    wanted = set(split["val"])
-    if seen := sorted(there & set(split["train"])):
-        raise DataError(
-            f"{folder} holds {seen[0]}, which fold {fold} was trained on: the splits changed, train it again"
-        )
-    if unknown := sorted(there - wanted):
-        raise DataError(f"{folder} holds {unknown[0]}, which is no case of fold {fold} in splits_final.json: remove it")
-    if missing := sorted(wanted - there):
+    model: Path,
+    preprocessed: Path,
+    splits: Sequence[Split],
+    fold: int,
+    wanted: Sequence[str],
+    ending: str,
+    with_probabilities: bool,
+) -> list[PredictedCase]:
+    folder, there = validation_folder(model, fold), predicted_cases(model, splits, fold, ending)
+    if missing := sorted(set(wanted) - set(there)):
         raise DataError(
             f"{folder} has {len(there)} of {len(wanted)} held-out cases (first missing: {missing[0]}); finish: {RERUN}"
         )
     cases = []
-    for name in sorted(wanted):
+    for name in wanted:
         truth = preprocessed / "gt_segmentations" / f"{name}{ending}"
         maps = folder / f"{name}.npz"
         if not truth.is_file():
             raise DataError(f"{truth} does not exist: the truth of every held-out case is needed; preprocess again")
         if with_probabilities and not maps.is_file():
             raise DataError(f"{maps} does not exist: rules on probabilities need it; write it with {RERUN} --npz")
-        cases.append(HeldOut(name, fold, folder / f"{name}{ending}", truth, maps if with_probabilities else None))
+        cases.append(PredictedCase(name, fold, folder / f"{name}{ending}", truth, maps if with_probabilities else None))
     return cases
 
 

@@ -83,7 +83,7 @@ def augmentation(root: Path, patches: int) -> Table:
     from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-    from nnunetv2_comnet.regions import BRATS_123
+    from nnunetv2_comnet.label_schemes import BRATS_123
     from nnunetv2_comnet.settings import Settings
     from nnunetv2_comnet.trainers.augmentation import rotation_range, training_transforms
     from nnunetv2_comnet.trainers.sampling import seeded

@@ -23,7 +23,7 @@ from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout
 from nnunetv2_comnet.dataset_conversion.scan import CaseFiles, scan
 from nnunetv2_comnet.errors import ComnetError, ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, written_whole
-from nnunetv2_comnet.regions import LabelScheme
+from nnunetv2_comnet.label_schemes import LabelScheme
 
 ENDING = ".nii.gz"
 CHALLENGES = [name for name in LAYOUTS if name.startswith("brats")]

@@ -23,7 +23,7 @@ from nnunetv2_comnet.dataset_conversion.scan import CaseFiles
 from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume, write_volume
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import link_whole, read_checked, write_json
-from nnunetv2_comnet.regions import LabelScheme
+from nnunetv2_comnet.label_schemes import LabelScheme
 
 RULES_VERSION = 3  # raise it when a check or the written files change: every case is then converted anew
 ENDING = ".nii.gz"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
 from nnunetv2_comnet.dataset_conversion.volumes import Grid, grid_differences
-from nnunetv2_comnet.regions import ET
+from nnunetv2_comnet.label_schemes import ET
 
 LABEL_TOLERANCE = 1e-3  # labels nearer to an integer than this are rounded
 FEW_VOXELS = 10  # a mask, or an enhancing tumour, below this is too small to judge

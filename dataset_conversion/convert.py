@@ -17,7 +17,6 @@ from nnunetv2_comnet.dataset_conversion.findings import error, warning
 from nnunetv2_comnet.dataset_conversion.layouts import Layout, find_layout
 from nnunetv2_comnet.dataset_conversion.masks import policy_masks
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata, find_metadata_file, read_metadata, unmatched
-from nnunetv2_comnet.dataset_conversion.paint import prove_paint_order
 from nnunetv2_comnet.dataset_conversion.scan import BAD_NAME, CaseFiles, scan
 from nnunetv2_comnet.dataset_conversion.splits import make_splits
 from nnunetv2_comnet.dataset_conversion.target import (
@@ -91,7 +90,7 @@ def convert_dataset(options: ConversionOptions) -> ConversionResult:
     _check_numbers(options)
     name = options.name or layout.dataset_name
     settings = _case_settings(options, layout, dataset_folder(options.out, options.dataset_id, name))
-    prove_paint_order(settings.scheme)
+    settings.scheme.require_painted_back()
     metadata = _metadata(options, layout)
     found = scan(options.source, layout, options.variant, skip=settings.dataset_folder)
     try:

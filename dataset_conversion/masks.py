@@ -13,7 +13,7 @@ from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
 from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource
 from nnunetv2_comnet.dataset_conversion.volumes import Grid, Volume, read_volume
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import LabelScheme
+from nnunetv2_comnet.label_schemes import LabelScheme
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.files import written_whole
-from nnunetv2_comnet.regions import ED, ET, EXTRA, NCR
+from nnunetv2_comnet.label_schemes import ED, ET, EXTRA, NCR
 
 # Colours that stay apart for colour-blind eyes (Okabe and Ito); the same in every picture.
 OUTLINES = (

@@ -11,7 +11,7 @@ from nnunetv2_comnet.dataset_conversion.case import ENDING, remove_case
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import GENERATED_MARKER, read_json, remove_leftovers, write_text
-from nnunetv2_comnet.regions import LabelScheme
+from nnunetv2_comnet.label_schemes import LabelScheme
 
 _IMAGE = re.compile(rf"(.+)_\d{{4}}{re.escape(ENDING)}")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnunetv2_comnet.evaluation.dice import dice_table
 from nnunetv2_comnet.evaluation.figures import FigureCase, truth_against_prediction
-from nnunetv2_comnet.regions import BRATS_124
+from nnunetv2_comnet.label_schemes import BRATS_124
 
 CHANNELS = ("T1n", "T1c", "T2w", "FLAIR")
 

@@ -1,126 +1,218 @@
-"""Label schemes and the regions made of them: the only file that holds label numbers.
+"""The regions of a data set: names, nesting, masks of a label map, and the way back from probabilities to a label map.
 
-Masks are written in the numbering of BraTS 2023 (1 necrotic and non-enhancing core, 2 oedema, 3 enhancing tumour);
-regions overlap (whole tumour > tumour core > enhancing tumour), and every source numbering maps onto the one above.
+Regions overlap (whole tumour > tumour core > enhancing tumour). A label says which regions a voxel lies in; nnU-Net
+writes a label map by painting one region over the other, each with its label of regions_class_order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
 
-NCR, ED, ET, EXTRA = 1, 2, 3, 4
+Labels = npt.NDArray[np.unsignedinteger]
+Masks = npt.NDArray[np.bool_]
+Lookup = npt.NDArray[np.intp]
+Nesting = Literal["none", "outermost", "full"]
 
 WHOLE_TUMOR, TUMOR_CORE, ENHANCING_TUMOR = "whole tumor", "tumor core", "enhancing tumor"
 RESECTION_CAVITY, CYSTIC_COMPONENT = "resection cavity", "cystic component"
 SHORT_NAMES: Mapping[str, str] = MappingProxyType(
     {WHOLE_TUMOR: "WT", TUMOR_CORE: "TC", ENHANCING_TUMOR: "ET", RESECTION_CAVITY: "RC", CYSTIC_COMPONENT: "CC"}
 )
+THRESHOLD = 0.5
+_AROUND_THAT_COUNT: Mapping[Nesting, int | None] = {"none": 0, "outermost": 1, "full": None}
 
 
-@dataclass(frozen=True)
-class LabelScheme:
-    """How a source numbers its labels, and the regions of the masks that are written.
+@dataclass(frozen=True, eq=False, init=False)
+class Regions(Mapping[str, tuple[int, ...]]):
+    """Region's name -> its labels, in the order of the network's output channels; cannot be changed, can be pickled.
 
-    `to_canonical` maps every nonzero source label that the source's documentation explains to the written label;
-    0 is background on both sides. `regions` maps each region's name to the written labels it is made of, in the order
-    of the network's output channels.
+    declared_order: the regions_class_order of a dataset.json; None where nothing declares one.
     """
 
-    name: str
-    to_canonical: Mapping[int, int]
-    regions: Mapping[str, tuple[int, ...]]
+    members: Mapping[str, tuple[int, ...]]
+    declared_order: tuple[int, ...] | None = None
 
-    @property
-    def known_labels(self) -> frozenset[int]:
-        """The source labels that may occur, background included."""
-        return frozenset({0, *self.to_canonical})
+    def __init__(self, members: Mapping[str, Iterable[int]], declared_order: Iterable[int] | None = None) -> None:
+        object.__setattr__(self, "members", {name: tuple(labels) for name, labels in members.items()})
+        object.__setattr__(self, "declared_order", None if declared_order is None else tuple(declared_order))
 
-    @property
-    def regions_class_order(self) -> tuple[int, ...]:
-        """For each region, the label that nnU-Net paints where the region is predicted; see `paint_order`."""
-        return paint_order(self.regions)
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        return self.members[name]
 
-    def dataset_json_labels(self) -> dict[str, int | list[int]]:
-        """The `labels` entry of nnU-Net's dataset.json, regions in the order of the output channels."""
-        return {"background": 0, **{name: list(labels) for name, labels in self.regions.items()}}
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.members)
 
-    def canonical(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-        """Maps a mask of source labels (any shape) to written labels, uint8. Unknown labels are a `DataError`'s case:
-        the caller has refused them before; here they are a programming error."""
-        result = np.zeros(labels.shape, np.uint8)
-        for source, target in self.to_canonical.items():
-            result[labels == source] = target
-        assert set(np.unique(labels)) <= self.known_labels, "unknown labels must be refused before they are mapped"
-        return result
+    def __len__(self) -> int:
+        return len(self.members)
 
-    def with_label_map(self, extra: Mapping[int, int]) -> "LabelScheme":
-        """This scheme with source labels added or redefined by the user, e.g. {3: 1}. Targets are written labels."""
-        written = {0, *(label for labels in self.regions.values() for label in labels)}
-        for source, target in extra.items():
-            if source <= 0 or target not in written:
+    @cached_property
+    def known(self) -> frozenset[int]:
+        """The labels of all regions, without background."""
+        return frozenset(label for labels in self.values() for label in labels)
+
+    @cached_property
+    def derived_order(self) -> tuple[int, ...]:
+        """The one label that each region holds and no later region covers.
+
+        Raises `ConfigurationError` where no label, or more than one, is left: no label map can hold such regions.
+        """
+        order, members = [], list(self.values())
+        for index, (name, labels) in enumerate(self.items()):
+            left = set(labels).difference(*members[index + 1 :])
+            if len(left) != 1:
                 raise ConfigurationError(
-                    f"label map {source}:{target} cannot be used: the left side is a label of the source (1 or more), "
-                    f"the right side one of {sorted(written)}"
+                    f"region '{name}' of labels {sorted(labels)} leaves {sorted(left) or 'no label'} after the regions "
+                    "that follow it; exactly one must be left: reorder the regions, or add one for the labels that "
+                    "share it"
                 )
-        return LabelScheme(self.name, MappingProxyType({**self.to_canonical, **extra}), self.regions)
+            order.append(left.pop())
+        return tuple(order)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Read-only mappings cannot be pickled; worker processes get plain ones and build the scheme anew."""
-        return _scheme, (self.name, dict(self.to_canonical), dict(self.regions))
+    @property
+    def class_order(self) -> tuple[int, ...]:
+        """The label that each region paints, in their order: as declared, else as derived."""
+        return self.derived_order if self.declared_order is None else self.declared_order
 
+    @property
+    def mispainted(self) -> list[int]:
+        """The labels that painting their regions in `class_order` does not give back."""
+        return [label for label in sorted(self.known) if self._label_of(self._names_of(label)) != label]
 
-def paint_order(regions: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Derives `regions_class_order`: nnU-Net paints regions one over the other, each with one label.
+    def told_by_labels(self) -> "Regions":
+        """These regions, painted in the derived order, after a check that a label map alone tells them apart.
 
-    Region i must therefore paint the single label that it holds and no later region covers. Raises
-    `ConfigurationError` where no label, or more than one, is left: such a scheme cannot be written as one label map.
-    """
-    members = list(regions.values())
-    order = []
-    for index, (name, labels) in enumerate(regions.items()):
-        left = set(labels).difference(*members[index + 1 :])
-        if len(left) != 1:
+        Raises `ConfigurationError` where it does not.
+        """
+        regions = Regions(self.members, self.derived_order)
+        for label in regions.mispainted:
             raise ConfigurationError(
-                f"region '{name}' of labels {sorted(labels)} leaves {sorted(left) or 'no label'} after the regions "
-                "that follow it; exactly one must be left: reorder the regions, or add one for the labels that share it"
+                f"label {label} is not what its regions paint ({', '.join(self._names_of(label))}): post-processing "
+                "needs regions that name every label, as dataset.json of `comnet convert` does"
             )
-        order.append(left.pop())
-    return tuple(order)
+        return regions
+
+    @property
+    def short_names(self) -> tuple[str, ...]:
+        """See `short_name`; in the order of the regions."""
+        return tuple(short_name(name) for name in self)
+
+    def named(self, given: str) -> str:
+        """The region's own name for a name or short name in any case: "whole tumor" for "WT"."""
+        for name in self:
+            if given.strip().lower() in (name.lower(), short_name(name).lower()):
+                return name
+        there = ", ".join(f"{name} ({short_name(name)})" for name in self)
+        raise ConfigurationError(f"there is no region '{given}'; there are: {there}")
+
+    def around(self, name: str) -> list[str]:
+        """The regions that contain this one and more, outermost first."""
+        outer = [other for other in self if set(self[other]) > set(self[name])]
+        return sorted(outer, key=lambda other: -len(self[other]))
+
+    def inside(self, name: str) -> list[str]:
+        """The regions that lie within this one."""
+        return [other for other in self if set(self[other]) < set(self[name])]
+
+    def mask(self, labels: npt.NDArray[Any], name: str) -> Masks:
+        """Where one region is, in the shape of `labels`."""
+        return region_mask(labels, self[name])
+
+    def masks(self, labels: npt.NDArray[Any]) -> Masks:
+        """Where the regions are: (R, ...) for `labels` of shape (...)."""
+        return np.stack([self.mask(labels, name) for name in self])
+
+    def nested(self, maps: npt.NDArray[Any], nesting: Nesting = "full") -> npt.NDArray[Any]:
+        """Enforces that a region lies inside those around it: minimum of probabilities, or of truth values.
+
+        Regions that do not contain one another, such as a resection cavity beside the tumour, leave one another alone.
+
+        Args:
+            maps: (R, ...), in the order of the regions; not changed.
+            nesting: "full" takes all regions around, "outermost" only the outermost, "none" nothing.
+        """
+        nested = maps.copy()
+        index = {name: number for number, name in enumerate(self)}
+        for inner in sorted(self, key=lambda name: -len(self[name])):
+            for outer in self.around(inner)[: _AROUND_THAT_COUNT[nesting]]:
+                np.minimum(nested[index[inner]], nested[index[outer]], out=nested[index[inner]])
+        return nested
+
+    def decided(
+        self,
+        probabilities: npt.NDArray[np.floating],
+        thresholds: Mapping[str, float] | None = None,
+        nesting: Nesting = "none",
+    ) -> Labels:
+        """The label map of probabilities: a region is where its own exceeds its threshold; painted as `painted` does.
+
+        Without thresholds and nesting the map is nnU-Net's.
+
+        Args:
+            probabilities: (R, ...) in [0, 1], in the order of the regions.
+            thresholds: region's name -> threshold; 0.5 where none is given.
+            nesting: inside which of the regions around a region is painted; see `nested`.
+        """
+        limits = [np.float32((thresholds or {}).get(name, THRESHOLD)) for name in self]
+        likely = np.stack([region > limit for region, limit in zip(probabilities, limits, strict=True)])
+        return self.painted(likely if nesting == "none" else self.nested(likely, nesting))
+
+    def painted(self, masks: Iterable[Masks]) -> Labels:
+        """The label map (...) of masks (R, ...): each region paints its label, later ones over earlier ones."""
+        masks = np.asarray(masks)
+        labels = np.zeros(masks.shape[1:], np.uint8 if max(self.class_order) < 255 else np.uint16)
+        for mask, label in zip(masks, self.class_order, strict=True):
+            labels[mask] = label
+        return labels
+
+    def volumes_mm3(self, labels: npt.NDArray[Any], spacing_mm: Sequence[float]) -> dict[str, float]:
+        """Region -> volume in mm3 of the voxels whose label is one of the region's."""
+        counts = np.bincount(labels.ravel(), minlength=max(self.known) + 1)
+        voxel_mm3 = float(np.prod(np.asarray(spacing_mm, np.float64)))
+        return {name: float(sum(int(counts[label]) for label in own)) * voxel_mm3 for name, own in self.items()}
+
+    def left(self, name: str, *, keep_inner: bool = False) -> Lookup:
+        """Label -> label of a voxel that leaves a region, and with it the regions inside (unless `keep_inner`).
+
+        Out of ET a voxel becomes necrosis (still in TC), out of TC oedema, out of WT background.
+        """
+        gone = {name} if keep_inner else {name, *self.inside(name)}
+        return self._lookup(lambda names: [region for region in names if region not in gone])
+
+    def joined(self, name: str) -> Lookup:
+        """Label -> label of a voxel that joins a region, and with it the regions around."""
+        new = {name, *self.around(name)}
+        return self._lookup(lambda names: [*names, *new])
+
+    def _names_of(self, label: int) -> list[str]:
+        return [name for name, labels in self.items() if label in labels]
+
+    def _label_of(self, names: Iterable[str]) -> int:
+        painted = [label for name, label in zip(self, self.class_order, strict=True) if name in set(names)]
+        return painted[-1] if painted else 0
+
+    def _lookup(self, change: Callable[[list[str]], list[str]]) -> Lookup:
+        return np.array(
+            [self._label_of(change(self._names_of(label))) for label in range(max(self.known) + 1)], np.intp
+        )
 
 
-_TUMOR = {WHOLE_TUMOR: (NCR, ED, ET), TUMOR_CORE: (NCR, ET), ENHANCING_TUMOR: (ET,)}
+def short_name(region: str) -> str:
+    """ "ET" for "enhancing tumor"; another region's name as it can stand in a file's name."""
+    return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)
 
 
-def _scheme(name: str, to_canonical: dict[int, int], regions: dict[str, tuple[int, ...]]) -> LabelScheme:
-    return LabelScheme(name, MappingProxyType(to_canonical), MappingProxyType(regions))
-
-
-# BraTS 2018 to 2021, FeTS, UCSF-PDGM, UPenn-GBM: 1 NCR/NET, 2 ED, 4 ET.
-BRATS_124 = _scheme("brats-1-2-4", {1: NCR, 2: ED, 4: ET}, _TUMOR)
-# BraTS 2023, GoAT, BraTS-Africa: 1 NETC, 2 SNFH, 3 ET.
-BRATS_123 = _scheme("brats-1-2-3", {1: NCR, 2: ED, 3: ET}, _TUMOR)
-# BraTS 2024 post-treatment glioma and metastases: as 2023, and 4 is the resection cavity, which no tumour region holds.
-BRATS_CAVITY = _scheme("brats-cavity", {1: NCR, 2: ED, 3: ET, 4: EXTRA}, {**_TUMOR, RESECTION_CAVITY: (EXTRA,)})
-# BraTS-PED 2024: 1 ET, 2 non-enhancing tumour, 3 cystic component (part of the core), 4 ED.
-BRATS_PED = _scheme(
-    "brats-ped",
-    {1: ET, 2: NCR, 3: EXTRA, 4: ED},
-    {
-        WHOLE_TUMOR: (NCR, ED, ET, EXTRA),
-        TUMOR_CORE: (NCR, ET, EXTRA),
-        CYSTIC_COMPONENT: (EXTRA,),
-        ENHANCING_TUMOR: (ET,),
-    },
-)
-# Medical Segmentation Decathlon, Task01: 1 ED, 2 NCR/NET, 3 ET.
-MSD_TASK01 = _scheme("msd-task01", {1: ED, 2: NCR, 3: ET}, _TUMOR)
-
-SCHEMES: Mapping[str, LabelScheme] = MappingProxyType(
-    {scheme.name: scheme for scheme in (BRATS_124, BRATS_123, BRATS_CAVITY, BRATS_PED, MSD_TASK01)}
-)
+def region_mask(labels: npt.NDArray[Any], members: Sequence[int]) -> Masks:
+    """Where a label map (any shape and type) has one of `members`."""
+    if labels.dtype.kind != "u" or labels.itemsize > 2:
+        return np.isin(labels, members)
+    table = np.zeros(max(int(labels.max(initial=0)), 0, *members) + 1, bool)  # several times faster than np.isin
+    table[list(members)] = True
+    mask: Masks = table[labels]
+    return mask

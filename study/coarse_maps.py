@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_comnet.files import sha256, written_whole
-from nnunetv2_comnet.inference.options import Options, short_name
+from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from study.patients import held_out_folder, images_of
 from study.settings import STAGE_1, TILE_STEP
@@ -76,10 +76,10 @@ def write_coarse(out: Path, case: str, folds: Sequence[int]) -> None:
             stream,
             image=image.numpy(),
             logits=torch.stack(logits).numpy(),
-            truth=np.stack([np.isin(labels[0], members) for members in predictor.regions.values()]),
+            truth=predictor.regions.masks(labels[0]),
             box=box,
             spacing=np.array(properties["spacing"], np.float64),
-            regions=np.array([short_name(name) for name in predictor.regions]),
+            regions=np.array(predictor.regions.short_names),
             models=np.array(models),
         )
 

@@ -106,7 +106,7 @@ def _predictor(out: Path, model: Model) -> Any:
 def write_page(progress: Progress) -> None:
     """Scores every mask; the numbers as JSON, the page in Markdown."""
     from nnunetv2_comnet.evaluation.dice import dice_table
-    from nnunetv2_comnet.regions import BRATS_123
+    from nnunetv2_comnet.label_schemes import BRATS_123
     from study.missing_table import write
 
     out = progress.folder

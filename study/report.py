@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet.files import read_json, write_json, write_text
-from nnunetv2_comnet.inference.options import short_name
+from nnunetv2_comnet.regions import short_name
 from nnunetv2_comnet.text_tables import interval, markdown, number, with_interval
 from study import figure
 from study.progress import Progress

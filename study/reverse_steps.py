@@ -60,8 +60,8 @@ def _scored_alone(
 
 def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any]:
     """rows: scores of the coarse map and by number of steps; seconds: of each number. Kept in a file."""
-    from nnunetv2_comnet.inference.decision import THRESHOLD
     from nnunetv2_comnet.inference.model_folder import CHECKPOINT
+    from nnunetv2_comnet.regions import THRESHOLD
     from study.coarse_maps import read_coarse
     from study.refining import PatientMaps, load_refiners
     from study.scores import score

@@ -10,8 +10,8 @@ import torch
 
 from nnunetv2_comnet.evaluation.dice import dice
 from nnunetv2_comnet.files import read_json, sha256, write_json
-from nnunetv2_comnet.inference.decision import THRESHOLD
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT
+from nnunetv2_comnet.regions import THRESHOLD
 from study.coarse_maps import Bools, Patient, read_coarse
 from study.refining import PatientMaps
 from study.settings import (

@@ -15,8 +15,8 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 # room that stands elsewhere than the room: the strengths' file is read in training, and measured by prediction.
 LEVELS = [
     {
-        "allocator", "crossval", "doctor", "errors", "files", "nifti", "raw_dataset", "regions", "run_record",
-        "settings", "statistics", "text_tables", "workers",
+        "allocator", "crossval", "doctor", "errors", "files", "label_schemes", "nifti", "raw_dataset", "regions",
+        "run_record", "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -46,6 +46,7 @@ LIGHT = {
     "raw_dataset",
     "crossval",
     "errors",
+    "label_schemes",
     "regions",
     "statistics",
     "text_tables",

@@ -131,7 +131,6 @@ def made_coarse_map(predictor: Any, root: Path) -> Any:
     brain = np.any([canonical(path) != 0 for path in (raw / "imagesTr").glob("*.nii.gz")], axis=0)
     box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(brain))
     maps = []
-    for members in predictor.regions.values():
-        mask = np.isin(labels[box], members)
+    for mask in predictor.regions.masks(labels[box]):
         maps.append((distance_transform_edt(mask) - distance_transform_edt(~mask)) / SOFTNESS_VOXELS)
     return torch.from_numpy(np.stack(maps)).half()

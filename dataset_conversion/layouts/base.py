@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import LabelScheme
+from nnunetv2_comnet.label_schemes import LabelScheme
 
 CHANNELS = ("T1n", "T1c", "T2w", "FLAIR")
 _TOKEN = re.compile(r"(\{case\}|\*|\[[^\[\]]*\])")

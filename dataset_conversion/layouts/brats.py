@@ -5,7 +5,7 @@ masks rests on one source each, and the contents of the 2025 "corrected labels" 
 """
 
 from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource, per_case
-from nnunetv2_comnet.regions import BRATS_123, BRATS_124, BRATS_CAVITY, BRATS_PED, LabelScheme
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_124, BRATS_CAVITY, BRATS_PED, LabelScheme
 
 _UNDERSCORED = per_case(T1n="_t1", T1c="_t1ce", T2w="_t2", FLAIR="_flair")
 _HYPHENED = per_case(T1n="-t1n", T1c="-t1c", T2w="-t2w", FLAIR="-t2f")

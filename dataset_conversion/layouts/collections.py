@@ -6,7 +6,7 @@ too: do not train on one and test on the other.
 """
 
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout, MaskSource
-from nnunetv2_comnet.regions import BRATS_124, MSD_TASK01
+from nnunetv2_comnet.label_schemes import BRATS_124, MSD_TASK01
 
 
 def _ucsf(contrast: str) -> tuple[str, ...]:

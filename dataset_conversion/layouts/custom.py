@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout, MaskSource, compile_pattern
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import BRATS_123, BRATS_CAVITY, BRATS_PED, ED, ET, EXTRA, NCR, SCHEMES, LabelScheme
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_CAVITY, BRATS_PED, ED, ET, EXTRA, NCR, SCHEMES, LabelScheme
 
 EXAMPLE = """\
 # A layout of your own: comnet convert custom SOURCE --layout-file this.yaml -d 501

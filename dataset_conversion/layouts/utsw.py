@@ -6,7 +6,7 @@ Uncertain: how the `_ants` images differ from the default ones, and which of the
 """
 
 from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource
-from nnunetv2_comnet.regions import BRATS_124
+from nnunetv2_comnet.label_schemes import BRATS_124
 
 
 def _images(t1: str, t1ce: str, t2: str, flair: str) -> dict[str, tuple[str, ...]]:

@@ -33,7 +33,7 @@ def command(
 
     from nnunetv2_comnet.inference.model_folder import find_model, open_model
     from nnunetv2_comnet.inference.options import Options
-    from nnunetv2_comnet.regions import SHORT_NAMES
+    from nnunetv2_comnet.regions import short_name
     from nnunetv2_comnet.strengths.measure import calibrate
     from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
@@ -49,7 +49,7 @@ def command(
     header = ("region", "before", "after", "alpha", "gain, nested cross-validation (95 % interval)", "cases")
     rows = [
         [
-            SHORT_NAMES.get(region, region),
+            short_name(region),
             number(choice.before, 4),
             number(choice.after, 4),
             number(choice.strength, 2),
@@ -59,7 +59,7 @@ def command(
         for region, choice in choices.items()
     ]
     typer.echo(aligned(header, rows))
-    zero = [SHORT_NAMES.get(region, region) for region, choice in choices.items() if choice.strength == 0]
+    zero = [short_name(region) for region, choice in choices.items() if choice.strength == 0]
     if zero:
         typer.echo(f"left as stage 1 has them: {', '.join(zero)} (no gain that the held-out cases support)")
     typer.echo(f"wrote {folder / 'calibration.json'}")

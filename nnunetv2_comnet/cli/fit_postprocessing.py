@@ -13,7 +13,7 @@ from nnunetv2_comnet.errors import ConfigurationError
 if TYPE_CHECKING:
     from nnunetv2_comnet.postprocessing.families import Family
     from nnunetv2_comnet.postprocessing.fitting import Fit
-    from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
+    from nnunetv2_comnet.regions import Regions
 
 
 class WithLists(ListOptions):
@@ -63,15 +63,15 @@ def command(
     from nnunetv2_comnet.postprocessing.measuring import Question
     from nnunetv2_comnet.postprocessing.predictions import MaskReader, find_predictions
     from nnunetv2_comnet.postprocessing.protocol_score import protocol_score
-    from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 
     model = find_model(str(dataset), trainer, plans, configuration)
     output = output_folder(output or model)
     regions = regions_of(read_description(model))
     if not regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
+    regions = regions.told_by_labels()
     score = protocol_score(protocol, regions, metric)
-    families = _families(RegionLabels(regions), preset or [], unit, with_probabilities)
+    families = _families(regions, preset or [], unit, with_probabilities)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / model.parent.name
     cases = find_predictions(model, preprocessed, folds=folds, with_probabilities=with_probabilities)
     reader = MaskReader(read_json(model / "plans.json")["image_reader_writer"])
@@ -90,7 +90,7 @@ def command(
         typer.echo(f"no postprocessing.pkl: {left_out}; apply the rules with comnet predict --postprocessing")
 
 
-def _families(regions: "RegionLabels", presets: list[str], unit: str, with_probabilities: bool) -> "list[Family]":
+def _families(regions: "Regions", presets: list[str], unit: str, with_probabilities: bool) -> "list[Family]":
     from nnunetv2_comnet.postprocessing.families import UNITS, preset_family, standard_families
     from nnunetv2_comnet.postprocessing.presets import preset_named
 

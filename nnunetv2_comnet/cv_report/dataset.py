@@ -8,6 +8,7 @@ from typing import Any
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.regions import Regions
 
 SHOWN_CHANNEL = "flair"  # of the slices, where a dataset has it; else its last channel
 
@@ -22,15 +23,11 @@ class CvDataset:
     raw: Path | None
 
     @property
-    def regions(self) -> dict[str, tuple[int, ...]]:
+    def regions(self) -> Regions:
         """Full name -> labels, in the order of the networks' outputs."""
         labels = self.description["labels"].items()
-        return {name: tuple(value) for name, value in labels if name not in ("background", "ignore")}
-
-    @property
-    def class_order(self) -> tuple[int, ...]:
-        """The label that nnU-Net paints for each region."""
-        return tuple(self.description["regions_class_order"])
+        named = {name: tuple(value) for name, value in labels if name not in ("background", "ignore")}
+        return Regions(named, self.description["regions_class_order"])
 
     @property
     def shown_channel(self) -> tuple[int, str]:

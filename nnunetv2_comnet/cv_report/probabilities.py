@@ -4,7 +4,7 @@ nnU-Net's npz hold (region, Z, Y, X) on the axes of its reader; the truth is tur
 not give the predicted mask back is not used.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from nnunetv2_comnet.evaluation.calibration import TUMOUR, Bins, calibration, ne
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.nifti import read_sitk
-from nnunetv2_comnet.regions import SHORT_NAMES
+from nnunetv2_comnet.regions import Regions, short_name
 
 # nnU-Net's readers of NIfTI, and whether they turn an image before it becomes an array.
 READERS = {"SimpleITKIO": None, "NibabelIO": None, "SimpleITKIOWithReorient": "RAS", "NibabelIOWithReorient": "RAS"}
@@ -65,20 +65,20 @@ def _bins(
     for case in cases:
         folder = held_out.validation(case)
         try:
-            maps = _maps(folder / f"{case}.npz", folder / (case + ENDING), dataset.class_order, orientation)
+            maps = _maps(folder / f"{case}.npz", folder / (case + ENDING), dataset.regions, orientation)
             truth, spacing_mm_zyx = _oriented(dataset.reference / (case + ENDING), orientation)
         except DataError as error:
             notes.append(f"{held_out.trained.name}: probabilities of {case} are not used: {error}")
             continue
         near = near_tumour(truth > 0, spacing_mm_zyx)
         found = {}
-        for probability, (name, labels) in zip(maps, dataset.regions.items(), strict=True):
-            _, bins = calibration(probability, np.isin(truth, labels), None, near)
-            found[SHORT_NAMES.get(name, name)] = {TUMOUR: bins[TUMOUR]}
+        for probability, name in zip(maps, dataset.regions, strict=True):
+            _, bins = calibration(probability, dataset.regions.mask(truth, name), None, near)
+            found[short_name(name)] = {TUMOUR: bins[TUMOUR]}
         yield found
 
 
-def _maps(npz: Path, mask: Path, class_order: Sequence[int], orientation: str | None) -> npt.NDArray[np.floating]:
+def _maps(npz: Path, mask: Path, regions: Regions, orientation: str | None) -> npt.NDArray[np.floating]:
     """(region, Z, Y, X), after it gave the predicted mask."""
     try:
         with np.load(npz) as content:
@@ -86,12 +86,9 @@ def _maps(npz: Path, mask: Path, class_order: Sequence[int], orientation: str | 
     except Exception as error:  # numpy and zipfile raise what the damage happens to cause
         raise DataError(f"{npz.name} cannot be read; make it again with --val --npz") from error
     predicted, _ = _oriented(mask, orientation)
-    if maps.shape != (len(class_order), *predicted.shape):
-        raise DataError(f"{npz.name} has shape {maps.shape} where {(len(class_order), *predicted.shape)} is expected")
-    painted = np.zeros_like(predicted)
-    for probability, label in zip(maps, class_order, strict=True):
-        painted[probability > 0.5] = label
-    if (painted != predicted).sum() > _DIFFERENT * max(1, (predicted > 0).sum()):
+    if maps.shape != (len(regions), *predicted.shape):
+        raise DataError(f"{npz.name} has shape {maps.shape} where {(len(regions), *predicted.shape)} is expected")
+    if (regions.decided(maps) != predicted).sum() > _DIFFERENT * max(1, (predicted > 0).sum()):
         raise DataError(f"{npz.name} is not of the mask beside it; make both again with --val --npz")
     return maps
 

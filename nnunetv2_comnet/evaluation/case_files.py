@@ -22,7 +22,8 @@ from nnunetv2_comnet.evaluation.results import (
     UNREADABLE,
     CaseScores,
 )
-from nnunetv2_comnet.regions import ED, ET, NCR, SHORT_NAMES
+from nnunetv2_comnet.label_schemes import ED, ET, NCR
+from nnunetv2_comnet.regions import region_mask, short_name
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ def _add_calibration(
     note, brain = _brain(files, truth)
     bins = {}
     for name, members in files.regions.items():
-        short = SHORT_NAMES.get(name, name)
+        short = short_name(name)
         try:
             probability = _read_map(files.probabilities[short], truth)
         except DataError as error:
             return f"no calibration: {error}", {}
-        values, bins[short] = calibration(probability, np.isin(labels, members), brain, near)
+        values, bins[short] = calibration(probability, region_mask(labels, members), brain, near)
         scores[short] |= {metric: value for metric, value in values.items() if files.wants(metric)}
     return note, bins
 

@@ -21,7 +21,7 @@ from nnunetv2_comnet.evaluation.protocols import (
 )
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.evaluation.surfaces import Surfaces, box_around
-from nnunetv2_comnet.regions import SHORT_NAMES
+from nnunetv2_comnet.regions import region_mask, short_name
 
 Scores = dict[str, float]
 TOLERANCES_MM: Mapping[str, float] = {"nsd_0.5mm": 0.5, "nsd_1mm": 1.0, "nsd_2mm": 2.0}
@@ -61,9 +61,9 @@ def score_case(
     truth, prediction = truth[box], prediction[box]
     scores = {}
     for name, labels in reversed(list(regions.items())):
-        short = SHORT_NAMES.get(name, name)
+        short = short_name(name)
         lesions = lesions_of(truth, prediction, short, labels, rules)
-        region = _Region(np.isin(truth, labels), lesions, short, spacing_mm_zyx, rules, penalty)
+        region = _Region(region_mask(truth, labels), lesions, short, spacing_mm_zyx, rules, penalty)
         scores[short] = region.scores(wanted)
     return scores
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.nifti import read_sitk
-from nnunetv2_comnet.regions import SHORT_NAMES
+from nnunetv2_comnet.regions import region_mask, short_name
 from nnunetv2_comnet.text_tables import aligned, markdown, number
 
 BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
@@ -76,7 +76,7 @@ def region_dice(
     truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], regions: Mapping[str, tuple[int, ...]]
 ) -> dict[str, float]:
     """Dice of every region of two label maps; keys as in `regions`."""
-    return {name: dice(np.isin(truth, labels), np.isin(prediction, labels)) for name, labels in regions.items()}
+    return {name: dice(region_mask(truth, labels), region_mask(prediction, labels)) for name, labels in regions.items()}
 
 
 def dice_table(
@@ -106,7 +106,7 @@ def dice_table(
         by_region = region_dice(truth, prediction, regions)
         scores.append([by_region[column] for column in columns])
     cases = tuple(name.removesuffix(_ENDING) for name in names)
-    return DiceTable(cases, tuple(SHORT_NAMES.get(column, column) for column in columns), np.array(scores, np.float64))
+    return DiceTable(cases, tuple(short_name(column) for column in columns), np.array(scores, np.float64))
 
 
 def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:

@@ -12,7 +12,8 @@ from nnunetv2_comnet.evaluation.case_files import CaseFiles, Outcome, evaluate_c
 from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
 from nnunetv2_comnet.evaluation.protocols import protocol_named
 from nnunetv2_comnet.evaluation.results import Evaluation
-from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
+from nnunetv2_comnet.label_schemes import BRATS_123
+from nnunetv2_comnet.regions import short_name
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 Progress = Callable[..., Iterable[Outcome]]
@@ -46,7 +47,7 @@ def evaluate_folder(
     regions = regions or regions_beside(reference, prediction) or BRATS_123.regions
     if images is None and reference.resolve().name in _IMAGES_OF:
         images = reference.resolve().parent / _IMAGES_OF[reference.resolve().name]
-    short = [SHORT_NAMES.get(name, name) for name in reversed(list(regions))]
+    short = [short_name(name) for name in reversed(list(regions))]
     files = [
         CaseFiles(
             case=case,
@@ -54,7 +55,7 @@ def evaluate_folder(
             prediction=prediction / f"{case}{ENDING}",
             probabilities={} if probabilities is None else _maps(probabilities, case, short),
             image=None if images is None else images / f"{case}_0000{ENDING}",
-            regions=dict(regions),
+            regions=regions,
             protocol=rules.name,
             only=None if only is None else tuple(only),
         )
@@ -65,7 +66,7 @@ def evaluate_folder(
     information: dict[str, Any] = {
         "comnet": __version__,
         "packages": {name: _version(name) for name in _MEASURED_WITH},
-        "labels": {SHORT_NAMES.get(name, name): list(labels) for name, labels in regions.items()},
+        "labels": {short_name(name): list(labels) for name, labels in regions.items()},
     }
     table = pooled(outcome.bins for outcome in outcomes)
     if table is not None:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.evaluation.dice import region_dice
 from nnunetv2_comnet.files import written_whole
-from nnunetv2_comnet.regions import BRATS_123, ED, ET, NCR, SHORT_NAMES
+from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, NCR
+from nnunetv2_comnet.regions import short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def truth_against_prediction(
         axes[0][column].set_title(case.name, color=INK, fontsize=12, pad=8)
         assert case.prediction is not None
         scores = region_dice(case.truth, case.prediction, regions)
-        text = "   ".join(f"{SHORT_NAMES.get(name, name)} {scores[name]:.2f}" for name in reversed(list(regions)))
+        text = "   ".join(f"{short_name(name)} {scores[name]:.2f}" for name in reversed(list(regions)))
         axes[-1][column].text(
             0.5, -0.035, text, transform=axes[-1][column].transAxes, color=INK, fontsize=11, ha="center", va="top"
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.nifti import read_sitk
+from nnunetv2_comnet.regions import Regions
 
 ENDING = ".nii.gz"
 _GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
@@ -67,7 +68,7 @@ def label_map(image: Image) -> npt.NDArray[np.uint8]:
     return image.voxels.astype(np.uint8)
 
 
-def regions_beside(*folders: Path) -> dict[str, tuple[int, ...]] | None:
+def regions_beside(*folders: Path) -> Regions | None:
     """The regions that a dataset.json in one of the folders, or up to three levels above it, declares: name -> labels.
 
     A label that is no region counts as a region of its own. None: there is no such file.
@@ -80,7 +81,7 @@ def regions_beside(*folders: Path) -> dict[str, tuple[int, ...]] | None:
     return None
 
 
-def _regions(path: Path) -> dict[str, tuple[int, ...]]:
+def _regions(path: Path) -> Regions:
     content = read_json(path)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, dict):
@@ -95,7 +96,7 @@ def _regions(path: Path) -> dict[str, tuple[int, ...]]:
         raise DataError(f"{path} has labels that are no numbers; write numbers or lists of numbers") from error
     if not regions or not all(0 < label <= _MOST_LABEL for members in regions.values() for label in members or (0,)):
         raise DataError(f"{path} must name regions, each with labels from 1 to {_MOST_LABEL}")
-    return regions
+    return Regions(regions)
 
 
 def _plain(values: tuple[float, ...]) -> str:

@@ -22,6 +22,7 @@ from nnunetv2_comnet.evaluation.components import (
     without_small,
 )
 from nnunetv2_comnet.evaluation.protocols import NONE, ONE_TO_ONE, TISSUES, LesionRule, Protocol
+from nnunetv2_comnet.regions import region_mask
 
 LEAST_DICE = 1e-6  # of a pair in ONE_TO_ONE
 _NO_PAIR = 1 + 1e-6  # its cost: among equally good pairings the assignment's choice depends on it
@@ -59,7 +60,7 @@ def lesions_of(
 ) -> Lesions:
     """Numbers the lesions of a region (short name, written labels) in two label maps (Z, Y, X)."""
     rule = protocol.rule_of(region)
-    in_truth, in_prediction = np.isin(truth, labels), np.isin(prediction, labels)
+    in_truth, in_prediction = region_mask(truth, labels), region_mask(prediction, labels)
     if protocol.lesions == NONE:
         nothing = np.zeros((0, 0, 0), np.int32)
         return Lesions(nothing, nothing, in_prediction.astype(np.int32))
@@ -72,10 +73,10 @@ def lesions_of(
     predicted = _filtered(in_prediction, rule)
     for name in rule.joined_over:
         tissue_rule, tissue = protocol.rule_of(name), TISSUES[name]
-        beside, _ = joined_by_dilation(np.isin(truth, tissue), tissue_rule.dilations)
+        beside, _ = joined_by_dilation(region_mask(truth, tissue), tissue_rule.dilations)
         new = joined_over(numbers, beside)
         numbers, reach = renumbered(numbers, new), renumbered(reach, new)
-        new = joined_over(predicted, _filtered(np.isin(prediction, tissue), tissue_rule))
+        new = joined_over(predicted, _filtered(region_mask(prediction, tissue), tissue_rule))
         predicted = renumbered(predicted, new)
     return Lesions(numbers, reach, predicted)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import ED, ET, EXTRA, NCR
+from nnunetv2_comnet.label_schemes import ED, ET, EXTRA, NCR
 
 # How surfaces are measured; docs/use/evaluate.md says how the two differ.
 AREA, VOXEL = "area", "voxel"

@@ -17,7 +17,8 @@ from nnunetv2_comnet.html_report.run_sections import failures, manifest
 from nnunetv2_comnet.html_report.sources import MAPS, CaseFiles, Sources
 from nnunetv2_comnet.html_report.tables import is_png, read_table
 from nnunetv2_comnet.html_report.volumes import read_case
-from nnunetv2_comnet.regions import EXTRA
+from nnunetv2_comnet.label_schemes import EXTRA
+from nnunetv2_comnet.regions import Regions
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 MEGABYTE = 1_000_000
@@ -186,9 +187,9 @@ def _volumes(sources: Sources) -> list[Path]:
     return [path for folder in sources.predictions for path in sorted(folder.glob("volumes*.csv"))]
 
 
-def _labels(regions: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+def _labels(regions: Regions) -> list[dict[str, Any]]:
     """Number, name and colour of every label that a region holds, as figures.py draws them."""
-    found = sorted({label for labels in regions.values() for label in labels})
+    found = sorted(regions.known)
     alone = {labels[0]: name for name, labels in regions.items() if len(labels) == 1}
     colours = {label: (colour, name) for label, (colour, name) in COLOURS.items()}
     colours[EXTRA] = (_EXTRA_COLOUR, alone.get(EXTRA, f"label {EXTRA}"))

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import ComnetError
 from nnunetv2_comnet.evaluation.dice import region_dice
 from nnunetv2_comnet.evaluation.results import METRICS, MISSING, SCORED, CaseScores, Evaluation, Metric
-from nnunetv2_comnet.html_report.sources import CaseFiles, short_name
+from nnunetv2_comnet.html_report.sources import CaseFiles
 from nnunetv2_comnet.html_report.volumes import read_labels, read_map
+from nnunetv2_comnet.regions import short_name
 
 Files = Callable[[str], CaseFiles]
 Progress = Callable[[Sequence[str]], Iterable[str]]

@@ -10,7 +10,8 @@ from typing import Any
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
 from nnunetv2_comnet.files import read_json
-from nnunetv2_comnet.regions import BRATS_123, SHORT_NAMES
+from nnunetv2_comnet.label_schemes import BRATS_123
+from nnunetv2_comnet.regions import Regions, short_name
 
 # Kind of map (a subfolder of the predictions) -> the value that is drawn brightest. `comnet predict` writes them.
 MAPS: Mapping[str, float] = {
@@ -68,7 +69,7 @@ class Sources:
         return str(self.dataset.get("file_ending", ENDING))
 
     @cached_property
-    def regions(self) -> Mapping[str, tuple[int, ...]]:
+    def regions(self) -> Regions:
         """Full name -> labels, as the dataset.json beside the files names them; else those of BraTS 2023."""
         return regions_beside(*self.folders) or BRATS_123.regions
 
@@ -134,8 +135,3 @@ class Sources:
     def _map_files(self, folder: Path, case: str) -> tuple[Path, ...]:
         paths = [folder / f"{case}_{short_name(region)}{ENDING}" for region in self.regions]
         return tuple(path for path in paths if path.is_file())
-
-
-def short_name(region: str) -> str:
-    """ET for "enhancing tumor"; another region's name as `comnet predict` writes it into file names."""
-    return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)

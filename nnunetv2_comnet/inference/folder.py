@@ -12,7 +12,6 @@ from tqdm import tqdm
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import remove_leftovers, write_json
 from nnunetv2_comnet.inference.cases import Case, find_cases
-from nnunetv2_comnet.inference.decision import region_volumes_mm3
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.outputs import MAPS, Outputs, require_possible_maps
 from nnunetv2_comnet.inference.postprocessing import Rules, load_postprocessing
@@ -177,7 +176,7 @@ def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:
 def _volumes_of_file(predictor: CoMNeTPredictor, path: Path) -> dict[str, float]:
     with nnunet_messages_to_log():
         labels, properties = predictor.writer.read_seg(str(path))
-    return by_short_name(region_volumes_mm3(labels[0].astype("uint16"), predictor.regions, properties["spacing"]))
+    return by_short_name(predictor.regions.volumes_mm3(labels[0].astype("uint16"), properties["spacing"]))
 
 
 def _cases_in(outputs: Outputs) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from nnunetv2_comnet.crossval import Fold, folds_with
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.regions import Regions
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -105,15 +106,16 @@ def _lacking(description: Any) -> str:
     return "" if isinstance(description.get("file_ending"), str) else "does not name the file_ending"
 
 
-def regions_of(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def regions_of(dataset_json: Mapping[str, Any]) -> Regions:
     """Region -> its labels, in the order of the network's output channels; empty for a model of plain labels."""
     labels = {k: v for k, v in dataset_json["labels"].items() if k not in ("background", "ignore")}
     if not any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values()):
-        return {}
-    return {
+        return Regions({})
+    members = {
         name: tuple(int(v) for v in (value if isinstance(value, list | tuple) else [value]))
         for name, value in labels.items()
     }
+    return Regions(members, dataset_json.get("regions_class_order"))
 
 
 def channels_of(dataset_json: Mapping[str, Any]) -> list[str]:

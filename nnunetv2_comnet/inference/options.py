@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
-from nnunetv2_comnet.regions import SHORT_NAMES
+from nnunetv2_comnet.regions import Regions
 
 AVERAGES = ("probabilities", "logits")
 REFINEMENTS = ("fold", "cross", "ensemble", "none")
@@ -78,7 +78,7 @@ class Options:
                     f"{getattr(self, name)}: use average 'probabilities'"
                 )
 
-    def for_model(self, regions: Sequence[str], has_refiner: bool) -> "Options":
+    def for_model(self, regions: Regions, has_refiner: bool) -> "Options":
         """These options with what depends on the model decided: `refine`, and regions by the model's own names."""
         if self.refine not in (None, "none") and not has_refiner:
             raise ConfigurationError(
@@ -90,27 +90,13 @@ class Options:
         return replace(
             self,
             refine=refine,
-            thresholds={region_name(name, regions): float(value) for name, value in self.thresholds.items()},
-            strengths={region_name(name, regions): float(value) for name, value in self.strengths.items()},
+            thresholds={regions.named(name): float(value) for name, value in self.thresholds.items()},
+            strengths={regions.named(name): float(value) for name, value in self.strengths.items()},
         )
 
     def as_json(self) -> dict[str, Any]:
         """All options, for the run's record."""
         return {**asdict(self), "thresholds": dict(self.thresholds), "strengths": dict(self.strengths)}
-
-
-def region_name(given: str, regions: Sequence[str]) -> str:
-    """The model's name of a region given by name or by short name, in any case of letters."""
-    for name in regions:
-        if given.strip().lower() in (name.lower(), short_name(name).lower()):
-            return name
-    known = ", ".join(f"{name} ({short_name(name)})" for name in regions)
-    raise ConfigurationError(f"unknown region '{given}'; this model has: {known}")
-
-
-def short_name(region: str) -> str:
-    """ "ET" for "enhancing tumor"; another dataset's name is made fit for a file's name."""
-    return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)
 
 
 def parse_strengths(text: str) -> dict[str, float]:

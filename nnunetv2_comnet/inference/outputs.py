@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import written_whole
-from nnunetv2_comnet.inference.decision import THRESHOLD
 from nnunetv2_comnet.inference.images import write_map
-from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.regions import THRESHOLD, short_name
 
 MAPS = ("probabilities", "entropy", "disagreement", "spread", "correction")
 MAP_ENDING = ".nii.gz"

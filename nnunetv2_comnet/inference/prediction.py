@@ -1,7 +1,6 @@
 """What is predicted for one patient."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nnunetv2_comnet.inference.decision import region_volumes_mm3
 from nnunetv2_comnet.inference.images import write_label_map
 from nnunetv2_comnet.refinement.condition import binary_entropy
+from nnunetv2_comnet.regions import Regions
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Prediction:
     disagreement: npt.NDArray[np.float32] | None
     spread: npt.NDArray[np.float32] | None
     correction: npt.NDArray[np.float32] | None
-    regions: Mapping[str, tuple[int, ...]]
+    regions: Regions
     spacing_mm: tuple[float, ...]
     properties: dict[str, Any]
     writer: Any
@@ -47,7 +46,7 @@ class Prediction:
     @property
     def volumes_mm3(self) -> dict[str, float]:
         """Volume of each region in the label map."""
-        return region_volumes_mm3(self.label_map, self.regions, self.spacing_mm)
+        return self.regions.volumes_mm3(self.label_map, self.spacing_mm)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the label map on the patient's own grid, whole or not at all; e.g. "patient.nii.gz"."""

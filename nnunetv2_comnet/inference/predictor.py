@@ -19,7 +19,6 @@ from nnunetv2_comnet.crossval import Fold
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.cases import NEEDS_ALL
-from nnunetv2_comnet.inference.decision import decide, nest
 from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
 from nnunetv2_comnet.inference.fold_weights import FoldWeights
 from nnunetv2_comnet.inference.images import Properties
@@ -38,6 +37,7 @@ from nnunetv2_comnet.inference.prediction import Prediction
 from nnunetv2_comnet.inference.resampling import Array, Grids
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement import RefinedNetwork
+from nnunetv2_comnet.regions import Nesting
 from nnunetv2_comnet.settings import parse_settings
 from nnunetv2_comnet.strengths.strengths_file import read_strengths
 from nnunetv2_comnet.trainers.device import tune_for_cpu
@@ -99,7 +99,7 @@ class CoMNeTPredictor(nnUNetPredictor):
             tune_for_cpu()
         self._load()
         refined = as_refined(self.network)
-        self.options = wanted.for_model(list(self.regions), has_refiner=refined is not None)
+        self.options = wanted.for_model(self.regions, has_refiner=refined is not None)
         self.steps = self._choose_steps(refined)
         if refined is not None and self.options.refine == "none":
             self._keep_coarse(refined)
@@ -164,10 +164,10 @@ class CoMNeTPredictor(nnUNetPredictor):
                 assert computed.logits is not None
                 cropped = self.grids.probabilities(computed.logits, properties)
                 maps = {"probabilities": self.grids.on_input_grid(cropped, properties)}
-        probabilities = nest(maps["probabilities"], self.regions) if self.options.nested else maps["probabilities"]
-        paint, options = self.label_manager.regions_class_order, self.options
+        nesting: Nesting = "full" if self.options.nested else "none"
+        probabilities = self.regions.nested(maps["probabilities"]) if self.options.nested else maps["probabilities"]
         return Prediction(
-            label_map=decide(probabilities, self.regions, paint, options.thresholds, options.nested),
+            label_map=self.regions.decided(probabilities, self.options.thresholds, nesting),
             probabilities=probabilities,
             disagreement=maps.get("disagreement"),
             spread=maps.get("spread"),

@@ -14,8 +14,8 @@ import torch
 from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import sha256, write_json, write_text
-from nnunetv2_comnet.inference.options import short_name
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.regions import short_name
 from nnunetv2_comnet.run_record import read_run_record
 from nnunetv2_comnet.text_tables import csv_table, number
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import BRATS_123, BRATS_124, LabelScheme
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_124, LabelScheme
 
 
 @dataclass(frozen=True)

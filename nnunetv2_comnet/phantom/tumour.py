@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnunetv2_comnet.label_schemes import ED, ET, NCR
 from nnunetv2_comnet.phantom.anatomy import Anatomy, Position
 from nnunetv2_comnet.phantom.fields import Array, Grid, noise
 from nnunetv2_comnet.phantom.shapes import Point, ellipsoid
-from nnunetv2_comnet.regions import ED, ET, NCR
 
 SHARE_WITHOUT_ENHANCEMENT = 0.17
 _NOWHERE = np.float32(-99.0)

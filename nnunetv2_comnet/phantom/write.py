@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import GENERATED_MARKER, read_json, write_json, written_whole
+from nnunetv2_comnet.label_schemes import ET, LabelScheme
 from nnunetv2_comnet.phantom.layouts import PhantomLayout, layout_by_name
 from nnunetv2_comnet.phantom.metadata import draw_row, write_table
 from nnunetv2_comnet.phantom.patient import COARSEST_MM, FINEST_MM, generate
-from nnunetv2_comnet.regions import ET, LabelScheme
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 MARKER = GENERATED_MARKER  # says that a folder holds generated patients, and of which settings

@@ -7,8 +7,8 @@ import numpy as np
 
 from nnunetv2_comnet.postprocessing.fitting import CRITERION, Fit, Gain, Off, Step
 from nnunetv2_comnet.postprocessing.measuring import Question, Table
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rules import Rule
+from nnunetv2_comnet.regions import short_name
 from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
 OFF, ANY_SIZE = "off", "any size"
@@ -90,7 +90,7 @@ def _gain(gain: Gain) -> dict[str, float]:
 
 def _means(table: Table, question: Question) -> Mapping[str, Mapping[str, float | None]]:
     return {
-        RegionLabels.short(region): {
+        short_name(region): {
             metric: None if np.isnan(value) else round(float(value), _DIGITS)
             for metric, value in zip(question.metrics, row, strict=True)
         }

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunetv2_comnet.postprocessing.presets import preset_rules
-from nnunetv2_comnet.postprocessing.probability_rules import THRESHOLD, DropUnlikelyComponents, Thresholds
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
+from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal, FillHoles
-from nnunetv2_comnet.regions import ENHANCING_TUMOR
+from nnunetv2_comnet.regions import ENHANCING_TUMOR, THRESHOLD, Regions, short_name
 
 SIZES = (2, 5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
 TOTALS = tuple(range(25, 751, 25))  # Isensee 2020's search
@@ -37,31 +36,31 @@ class Family:
     extended: Callable[[Rules, Any], Rules]
 
 
-def standard_families(regions: RegionLabels, *, unit: str = "voxels", with_probabilities: bool = False) -> list[Family]:
+def standard_families(regions: Regions, *, unit: str = "voxels", with_probabilities: bool = False) -> list[Family]:
     """The families for a data set, in their order. unit: "voxels" or "mm3", in which sizes are given."""
-    outside_in = sorted(regions.regions, key=lambda name: len(regions.around(name)))
-    first = [*_decisions(regions, outside_in), *_unlikely(regions, outside_in)] if with_probabilities else []
-    small = [_family(DropSmallComponents, regions.short(name), f"min_{unit}", SIZES) for name in outside_in]
+    outside_in = sorted(regions, key=lambda name: len(regions.around(name)))
+    first = [*_decisions(outside_in), *_unlikely(outside_in)] if with_probabilities else []
+    small = [_family(DropSmallComponents, short_name(name), f"min_{unit}", SIZES) for name in outside_in]
     total = [
-        _family(DropSmallTotal, regions.short(name), f"min_{unit}", TOTALS)
+        _family(DropSmallTotal, short_name(name), f"min_{unit}", TOTALS)
         for name in outside_in
         if name == ENHANCING_TUMOR
     ]
-    holes = [_family(FillHoles, regions.short(name), f"max_{unit}", HOLES) for name in outside_in]
+    holes = [_family(FillHoles, short_name(name), f"max_{unit}", HOLES) for name in outside_in]
     return [*first, *small, *total, *holes]
 
 
-def preset_family(names: Sequence[str], regions: RegionLabels) -> Family:
+def preset_family(names: Sequence[str], regions: Regions) -> Family:
     """The presets as the values of one family; "off" stands against them. Raises `ConfigurationError` as they do."""
     lists = {name: preset_rules(name, regions) for name in names}
     return Family("preset", "", "name", tuple(lists), lambda rules, name: lists[name])
 
 
-def _decisions(regions: RegionLabels, outside_in: Sequence[str]) -> list[Family]:
+def _decisions(outside_in: Sequence[str]) -> list[Family]:
     nesting = Family("thresholds", "", "nesting", ("full",), lambda rules, value: _decided(rules, nesting=value))
     each = [
         Family("thresholds", short, "threshold", THRESHOLDS, _threshold_of(short))
-        for short in map(regions.short, outside_in)
+        for short in map(short_name, outside_in)
     ]
     return [*each, nesting]
 
@@ -79,9 +78,9 @@ def _decided(rules: Rules, thresholds: dict[str, float] | None = None, nesting: 
     return (after, *rules[1:]) if rules and isinstance(rules[0], Thresholds) else (after, *rules)
 
 
-def _unlikely(regions: RegionLabels, outside_in: Sequence[str]) -> list[Family]:
+def _unlikely(outside_in: Sequence[str]) -> list[Family]:
     return [
-        _family(DropUnlikelyComponents, regions.short(name), "min_mean_probability", MEAN_PROBABILITIES)
+        _family(DropUnlikelyComponents, short_name(name), "min_mean_probability", MEAN_PROBABILITIES)
         for name in outside_in
     ]
 

@@ -6,7 +6,7 @@ that no value is judged by a case that chose it. The fitted rules are the path t
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,6 @@ def fit(
     folds = np.array([case.fold for case in cases])
     if len(set(folds.tolist())) < 2:
         raise ConfigurationError("rules need the held-out cases of two folds or more; train more folds")
-    question = replace(question, regions=dict(question.regions))  # a read-only mapping cannot go to a process
     with bench(cases, question, jobs, progress) as measured:
         measured.measure([()], "scoring")
         paths: Paths = {_ALL: (), **{int(fold): () for fold in sorted(set(folds.tolist()))}}

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase, read_probabilities
-from nnunetv2_comnet.postprocessing.region_labels import Labels, RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
+from nnunetv2_comnet.regions import Labels, Regions, short_name
 from nnunetv2_comnet.workers import Workers
 
 Score = Callable[[Labels, Labels, tuple[float, ...]], Mapping[str, Mapping[str, float]]]
@@ -35,7 +35,7 @@ class Question:
     short name -> metric -> value. reader: of masks. lowest: probability below which no rule decides.
     """
 
-    regions: Mapping[str, tuple[int, ...]]
+    regions: Regions
     metrics: tuple[str, ...]
     score: Score
     reader: Reader
@@ -122,11 +122,10 @@ def key_of(rules: Rules) -> str:
 def _pack(question: Question, case: PredictedCase) -> Packed:
     labels, spacing = question.reader(case.prediction)
     truth, _ = question.reader(case.truth)
-    regions = RegionLabels(question.regions)
     if labels.shape != truth.shape:
         raise DataError(f"{case.prediction} is on another grid than {case.truth}: {labels.shape} and {truth.shape}")
     for path, mask in ((case.prediction, labels), (case.truth, truth)):
-        if unknown := sorted(set(np.unique(mask).tolist()) - regions.known - {0}):
+        if unknown := sorted(set(np.unique(mask).tolist()) - question.regions.known - {0}):
             raise DataError(f"{path} holds label {unknown[0]}, which no region of dataset.json has")
     anywhere = (labels > 0) | (truth > 0)
     if case.probabilities is not None:
@@ -155,8 +154,11 @@ def _measured(
     """list's key -> label map's word, and the scores of the label maps that were not known."""
     case, lists, known = task
     truth = case.unpacked(case.truth)
-    regions = RegionLabels(question.regions)
-    volumes = {"": Volume(case.unpacked(case.labels), regions, case.spacing_mm, _probabilities(case, lists, regions))}
+    volumes = {
+        "": Volume(
+            case.unpacked(case.labels), question.regions, case.spacing_mm, _probabilities(case, lists, question.regions)
+        )
+    }
     maps, scores, words = {}, {}, {}
     for key, rules in lists.items():
         volume = _after(rules, volumes)
@@ -164,7 +166,7 @@ def _measured(
             words[id(volume)] = _word(volume.labels)
         maps[key] = word = words[id(volume)]
         if word not in known and word not in scores:
-            scores[word] = _scored(question, regions, truth, volume.labels, case)
+            scores[word] = _scored(question, truth, volume.labels, case)
     return maps, scores
 
 
@@ -174,13 +176,13 @@ def _word(labels: Labels) -> str:
     return hashlib.blake2b(np.ascontiguousarray(small).data, digest_size=16).hexdigest()
 
 
-def _probabilities(case: Packed, lists: Mapping[str, Rules], regions: RegionLabels) -> npt.NDArray[np.float32] | None:
+def _probabilities(case: Packed, lists: Mapping[str, Rules], regions: Regions) -> npt.NDArray[np.float32] | None:
     if not any(rule.uses_probabilities for rules in lists.values() for rule in rules):
         return None
     if case.probabilities is None:
         raise ConfigurationError("rules on probabilities are to be measured, but probabilities were not asked for")
     inside = (slice(None), *case.box)
-    return read_probabilities(case.probabilities, (len(regions.regions), *case.shape))[inside]
+    return read_probabilities(case.probabilities, (len(regions), *case.shape))[inside]
 
 
 def _after(rules: Rules, volumes: dict[str, Volume]) -> Volume:
@@ -191,15 +193,15 @@ def _after(rules: Rules, volumes: dict[str, Volume]) -> Volume:
     return volumes[key]
 
 
-def _scored(question: Question, regions: RegionLabels, truth: Labels, labels: Labels, case: Packed) -> Scores:
+def _scored(question: Question, truth: Labels, labels: Labels, case: Packed) -> Scores:
     found = question.score(truth, labels, case.spacing_mm)
     values = np.full((len(question.regions), len(question.metrics)), math.nan)
     counted = values.copy()
     for row, name in enumerate(question.regions):
-        empty = not regions.mask(truth, name).any() and not regions.mask(labels, name).any()
+        empty = not question.regions.mask(truth, name).any() and not question.regions.mask(labels, name).any()
         for column, metric in enumerate(question.metrics):
             try:
-                value = float(found[regions.short(name)][metric])
+                value = float(found[short_name(name)][metric])
             except KeyError as error:
                 raise ConfigurationError(
                     f"the protocol gives no {metric} of {name}: choose another --metric"

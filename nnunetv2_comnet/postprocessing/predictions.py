@@ -20,7 +20,7 @@ from nnunetv2_comnet.crossval import (
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.nifti import require_sound
-from nnunetv2_comnet.postprocessing.region_labels import Labels
+from nnunetv2_comnet.regions import Labels
 
 RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import Rules, require_usable
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal
-from nnunetv2_comnet.regions import ENHANCING_TUMOR, RESECTION_CAVITY, TUMOR_CORE, WHOLE_TUMOR
+from nnunetv2_comnet.regions import ENHANCING_TUMOR, RESECTION_CAVITY, TUMOR_CORE, WHOLE_TUMOR, Regions
 
 WT, TC, ET, RC = WHOLE_TUMOR, TUMOR_CORE, ENHANCING_TUMOR, RESECTION_CAVITY
 
@@ -112,11 +111,11 @@ def preset_named(name: str) -> Preset:
     return PRESETS[name]
 
 
-def preset_rules(name: str, regions: RegionLabels) -> Rules:
+def preset_rules(name: str, regions: Regions) -> Rules:
     """A preset's rules for a data set; one for the resection cavity is left out where the data have none.
 
     Raises `ConfigurationError` for an unknown name, or data without WT, TC or ET.
     """
-    rules = tuple(rule for rule in preset_named(name).rules if RC not in rule.region_names or RC in regions.regions)
+    rules = tuple(rule for rule in preset_named(name).rules if RC not in rule.region_names or RC in regions)
     require_usable(rules, regions)
     return rules

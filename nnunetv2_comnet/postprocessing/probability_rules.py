@@ -6,13 +6,12 @@ The stock nnU-Net command hands label maps alone to its rules, so these work in 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from nnunetv2_comnet.postprocessing.rules import Rule, Voxels
 from nnunetv2_comnet.postprocessing.volume import Connectivity, Volume
+from nnunetv2_comnet.regions import Nesting
 
-THRESHOLD = 0.5
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -27,7 +26,7 @@ class Thresholds(Rule):
 
     rule: Literal["thresholds"] = "thresholds"
     thresholds: Mapping[str, Threshold] = Field(default_factory=dict)
-    nesting: Literal["none", "outermost", "full"] = "none"
+    nesting: Nesting = "none"
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -36,12 +35,7 @@ class Thresholds(Rule):
     def applied(self, volume: Volume) -> Volume:
         regions = volume.regions
         limits = {regions.named(name): value for name, value in self.thresholds.items()}
-        likely = {name: volume.probability(name) > np.float32(limits.get(name, THRESHOLD)) for name in regions.regions}
-        masks = []
-        for name, mask in likely.items():
-            around = regions.around(name)[: {"none": 0, "outermost": 1, "full": None}[self.nesting]]
-            masks.append(np.logical_and.reduce([mask, *(likely[outer] for outer in around)]))
-        return volume.with_labels(regions.painted(masks))
+        return volume.with_labels(regions.decided(volume.known_probabilities, limits, self.nesting))
 
     def describe(self) -> str:
         limits = ", ".join(f"{name} {value:g}" for name, value in self.thresholds.items())

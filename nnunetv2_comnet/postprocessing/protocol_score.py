@@ -8,7 +8,7 @@ import numpy as np
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.evaluation.case_scores import score_case
 from nnunetv2_comnet.evaluation.protocols import protocol_named
-from nnunetv2_comnet.postprocessing.region_labels import Labels
+from nnunetv2_comnet.regions import Labels, Regions
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "lesion_dice": ("lesion_dice",),
@@ -22,14 +22,14 @@ class ProtocolScore:
     """score_case of one protocol, with the metrics that count."""
 
     protocol: str
-    regions: Mapping[str, tuple[int, ...]]
+    regions: Regions
     metrics: tuple[str, ...]
 
     def __call__(self, truth: Labels, prediction: Labels, spacing_mm: tuple[float, ...]) -> dict[str, dict[str, float]]:
         return score_case(truth, prediction, spacing_mm, self.regions, self.protocol, only=self.metrics)
 
 
-def protocol_score(protocol: str, regions: Mapping[str, tuple[int, ...]], metric: str | None) -> ProtocolScore:
+def protocol_score(protocol: str, regions: Regions, metric: str | None) -> ProtocolScore:
     """metric: a key of METRICS; None: lesion-wise Dice, or Dice where the protocol has no lesion-wise scores.
 
     Raises `ConfigurationError` for an unknown protocol or metric, or one that the protocol has not.
@@ -43,4 +43,4 @@ def protocol_score(protocol: str, regions: Mapping[str, tuple[int, ...]], metric
         metric = "lesion_dice" if "lesion_dice" in first else "dice"
     if missing := [name for name in METRICS[metric] if name not in first]:
         raise ConfigurationError(f"protocol {protocol} has no {missing[0]}: use --metric dice, or another protocol")
-    return ProtocolScore(protocol, dict(regions), METRICS[metric])
+    return ProtocolScore(protocol, regions, METRICS[metric])

@@ -9,8 +9,8 @@ from nnunetv2_comnet import __version__
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json, write_json
 from nnunetv2_comnet.postprocessing import stock
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import DESCRIPTION, Rules, parse_rule, require_usable
+from nnunetv2_comnet.regions import Regions
 
 FILE, FORMAT = "comnet_postprocessing.json", 1
 
@@ -34,16 +34,16 @@ class RuleFile:
             content["regions"] = {name: list(labels) for name, labels in self.regions.items()}
         write_json(path, {**content, "evidence": dict(self.evidence)})
 
-    def for_regions(self, regions: Mapping[str, tuple[int, ...]]) -> RegionLabels:
+    def for_regions(self, regions: Mapping[str, tuple[int, ...]]) -> Regions:
         """The regions of the data at hand. Raises `ConfigurationError` where the file is of others."""
         if self.regions is not None and dict(self.regions) != dict(regions):
             raise ConfigurationError(
                 f"these rules were made for regions {_in_words(self.regions)}, where this model has "
                 f"{_in_words(regions)}: fit rules for this model with `comnet fit-postprocessing`"
             )
-        labels = RegionLabels(regions)
-        require_usable(self.rules, labels)
-        return labels
+        told = Regions(regions).told_by_labels()
+        require_usable(self.rules, told)
+        return told
 
 
 def read_rule_file(path: Path) -> RuleFile:
@@ -61,7 +61,7 @@ def read_rule_file(path: Path) -> RuleFile:
         regions = content.get("regions")
         if regions is not None:
             regions = {str(name): tuple(int(label) for label in labels) for name, labels in regions.items()}
-            require_usable(rules, RegionLabels(regions))
+            require_usable(rules, Regions(regions).told_by_labels())
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:

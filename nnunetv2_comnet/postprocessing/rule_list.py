@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal, FillHoles, Rule
 from nnunetv2_comnet.postprocessing.volume import Volume
+from nnunetv2_comnet.regions import Regions
 
 Rules = tuple[Rule, ...]
 KINDS: Mapping[str, type[Rule]] = {
@@ -46,7 +46,7 @@ def parse_rule(values: Any) -> Rule:
         raise ConfigurationError(f"rule {name}: {where + ': ' if where else ''}{_plainly(first['msg'])}") from error
 
 
-def require_usable(rules: Sequence[Rule], regions: RegionLabels) -> None:
+def require_usable(rules: Sequence[Rule], regions: Regions) -> None:
     """Raises `ConfigurationError` for a rule of an unknown region, or thresholds that come after another rule."""
     for number, rule in enumerate(rules):
         if isinstance(rule, Thresholds) and number > 0:

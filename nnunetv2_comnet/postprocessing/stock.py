@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import written_whole
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import Rules, parse_rule
 from nnunetv2_comnet.postprocessing.volume import Volume
+from nnunetv2_comnet.regions import Regions
 
 FILE = "postprocessing.pkl"
 _FUNCTIONS = {
@@ -37,7 +37,7 @@ def apply_rule(
     rule: parameters as in comnet_postprocessing.json. regions: name -> labels, in dataset.json's order.
     """
     labels = np.rint(segmentation).astype(np.uint16)
-    after = parse_rule(rule).applied(Volume(labels, RegionLabels(regions)))
+    after = parse_rule(rule).applied(Volume(labels, Regions(regions).told_by_labels()))
     return after.labels.astype(segmentation.dtype)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.postprocessing.region_labels import Labels, Lookup, RegionLabels
+from nnunetv2_comnet.regions import Labels, Lookup, Regions
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -38,7 +38,7 @@ class Volume:
     """
 
     labels: Labels
-    regions: RegionLabels
+    regions: Regions
     spacing_mm: Sequence[float] | None = None
     probabilities: npt.NDArray[np.floating] | None = None
     _kept: dict[Any, Components] = field(default_factory=dict, repr=False)
@@ -51,11 +51,16 @@ class Volume:
             raise ConfigurationError("sizes in mm3 need the spacing, which is not known here: give sizes in voxels")
         return float(np.prod(np.asarray(self.spacing_mm, np.float64)))
 
-    def probability(self, region: str) -> npt.NDArray[np.floating]:
-        """(Z, Y, X) of one region. Raises `ConfigurationError` where probabilities are not known."""
+    @property
+    def known_probabilities(self) -> npt.NDArray[np.floating]:
+        """`probabilities`. Raises `ConfigurationError` where they are not known."""
         if self.probabilities is None:
             raise ConfigurationError("this rule needs probabilities, and only the label map is known here")
-        one: npt.NDArray[np.floating] = self.probabilities[list(self.regions.regions).index(region)]
+        return self.probabilities
+
+    def probability(self, region: str) -> npt.NDArray[np.floating]:
+        """(Z, Y, X) of one region. Raises as `known_probabilities` does."""
+        one: npt.NDArray[np.floating] = self.known_probabilities[list(self.regions).index(region)]
         return one
 
     def components(self, region: str, connectivity: Connectivity) -> Components:

@@ -96,7 +96,7 @@ def _truth(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> npt.NDA
         raise DataError(f"{path} does not exist: the calibration needs the truth of every held-out case")
     labels, _ = predictor.writer.read_seg(str(path))
     labels = labels[0].transpose(predictor.plans_manager.transpose_forward)
-    return np.stack([np.isin(labels, members) for members in predictor.regions.values()])
+    return predictor.regions.masks(labels)
 
 
 def _dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], beyond: npt.NDArray[np.int64]) -> Table:

@@ -397,7 +397,7 @@ COMMANDS = (
     refused(
         "a threshold of an unknown region",
         CALL + " --thresholds <HERE>/t.json",
-        "unknown region 'oedema'; this model has: whole tumor (WT), tumor core (TC), enhancing tumor (ET)",
+        "there is no region 'oedema'; there are: whole tumor (WT), tumor core (TC), enhancing tumor (ET)",
         _only('{"oedema": 0.5}', "t.json"),
     ),
     refused(
@@ -418,7 +418,7 @@ COMMANDS = (
     refused(
         "a strength of an unknown region",
         "comnet predict -i <HERE>/images -o <HERE>/out -m <REFINED> --strength oedema=1",
-        "unknown region 'oedema'; this model has: whole tumor (WT), tumor core (TC), enhancing tumor (ET)",
+        "there is no region 'oedema'; there are: whole tumor (WT), tumor core (TC), enhancing tumor (ET)",
     ),
     refused("a map that there is not", CALL + " --spread", "nothing is refined, so there is no spread map"),
     refused("a step of 0", CALL + " -step_size 0", "the step size must lie in (0, 1], got 0.0"),

@@ -13,7 +13,7 @@ import SimpleITK
 
 from nnunetv2_comnet.comparison.sources import load_evaluations, parse_models
 from nnunetv2_comnet.evaluation.results import MISSING, SCORED, CaseScores, Evaluation, read_evaluation
-from nnunetv2_comnet.regions import ED, ET, NCR
+from nnunetv2_comnet.label_schemes import ED, ET, NCR
 
 CASES = [f"P{index}" for index in range(8)]
 

@@ -7,14 +7,14 @@ import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_comnet.dataset_conversion.layouts import LAYOUTS
-from nnunetv2_comnet.dataset_conversion.paint import paint, prove_paint_order
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.regions import SCHEMES, LabelScheme
+from nnunetv2_comnet.label_schemes import SCHEMES, LabelScheme
+from nnunetv2_comnet.regions import Regions
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_every_label_survives_nnunets_painting(scheme):
-    prove_paint_order(scheme)
+    scheme.require_painted_back()
     manager = LabelManager(scheme.dataset_json_labels(), regions_class_order=list(scheme.regions_class_order))
     labels = np.array([0, *manager.all_labels[1:]])
     assert sorted({*scheme.to_canonical.values(), 0}) == labels.tolist()
@@ -28,7 +28,7 @@ def test_our_painting_is_nnunets_for_every_combination_of_regions(scheme):
     manager = LabelManager(scheme.dataset_json_labels(), regions_class_order=list(scheme.regions_class_order))
     combinations = np.array(list(itertools.product([0, 1], repeat=len(scheme.regions)))).T
     theirs = manager.convert_probabilities_to_segmentation(combinations.astype(np.float32)[:, None, None]).ravel()
-    np.testing.assert_array_equal(paint(combinations.astype(bool), scheme.regions_class_order), theirs)
+    np.testing.assert_array_equal(scheme.regions.painted(combinations.astype(bool)), theirs)
 
 
 def test_the_well_known_order():
@@ -47,4 +47,4 @@ def test_the_well_known_order():
 )
 def test_a_scheme_that_cannot_be_painted_is_refused(regions):
     with pytest.raises(ConfigurationError):
-        prove_paint_order(LabelScheme("bad", {1: 1, 2: 2, 3: 3}, regions))
+        LabelScheme("bad", {1: 1, 2: 2, 3: 3}, Regions(regions)).require_painted_back()

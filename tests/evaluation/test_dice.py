@@ -8,7 +8,7 @@ import SimpleITK
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.dice import DiceTable, dice, dice_table, region_dice
-from nnunetv2_comnet.regions import BRATS_123, ED, ET, NCR
+from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, NCR
 
 REGIONS = BRATS_123.regions
 

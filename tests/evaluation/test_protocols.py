@@ -10,7 +10,7 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.case_scores import missing_scores, score_case
 from nnunetv2_comnet.evaluation.protocols import PROTOCOLS, protocol_named
 from nnunetv2_comnet.evaluation.results import METRICS
-from nnunetv2_comnet.regions import BRATS_123
+from nnunetv2_comnet.label_schemes import BRATS_123
 
 ALL = [*CASES, *EMPTY, *PAIRING, *TISSUE, *SPACING]
 

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunetv2_comnet.evaluation.case_scores import score_case
 from nnunetv2_comnet.evaluation.protocols import PROTOCOLS, protocol_named
-from nnunetv2_comnet.regions import BRATS_123, ED, ET, NCR
+from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, NCR
 
 OFFICIAL = Path(__file__).parent / "official_scores.json"
 NAMES = ("legacy", "brats2023", "brats2024", "brats2026")

@@ -24,10 +24,10 @@ from nnunetv2_comnet.evaluation.results import read_evaluation
 from nnunetv2_comnet.inference.cases import find_cases
 from nnunetv2_comnet.inference.images import read_images
 from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thresholds
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_124
 from nnunetv2_comnet.plans import apply_settings
 from nnunetv2_comnet.postprocessing.rule_file import read_rule_file
 from nnunetv2_comnet.raw_dataset import read_description
-from nnunetv2_comnet.regions import BRATS_123, BRATS_124
 from nnunetv2_comnet.settings import make_settings, parse_settings
 from nnunetv2_comnet.strengths.strengths_file import FILE as CALIBRATION
 from nnunetv2_comnet.strengths.strengths_file import read_strengths
@@ -150,12 +150,12 @@ def _plans(value: Any, folder: Path) -> None:
 
 def _options(value: Any, folder: Path) -> None:
     Options(thresholds=_written("t.json", lambda path: read_thresholds(str(path)))(value, folder)).for_model(
-        list(REGIONS), True
+        REGIONS, True
     )
 
 
 def _strengths(value: str, folder: Path) -> None:
-    Options(strengths=parse_strengths(value)).for_model(list(REGIONS), True)
+    Options(strengths=parse_strengths(value)).for_model(REGIONS, True)
 
 
 def _rules(path: Path) -> None:

@@ -15,7 +15,7 @@ from nnunetv2_comnet.evaluation.figures import COLOURS
 from nnunetv2_comnet.evaluation.results import MISSING, SCORED, CaseScores, Evaluation
 from nnunetv2_comnet.html_report.report import ReportInput, write_report
 from nnunetv2_comnet.html_report.sources import Sources
-from nnunetv2_comnet.regions import ED, ET, NCR
+from nnunetv2_comnet.label_schemes import ED, ET, NCR
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "none")
 

@@ -64,7 +64,7 @@ MISTAKES = [
     (["--thresholds", "FILES/words.json"], 'must hold a threshold per region, e.g. {"whole tumor": 0.5}'),
     (
         ["--thresholds", "FILES/unknown.json"],
-        "unknown region 'oedema'; this model has: whole tumor (WT), tumor core (TC)",
+        "there is no region 'oedema'; there are: whole tumor (WT), tumor core (TC)",
     ),
     (["--thresholds", "FILES/large.json"], "threshold of 'ET' must lie between 0 and 1, got 1.5"),
     (["--strength", "ET=much"], "'ET=much' is not a strength; write REGION=NUMBER, e.g. ET=0.5"),
@@ -98,7 +98,7 @@ def test_a_mistake_gets_one_line(
 def test_the_refined_models_own_mistakes(refined_model: Path, patients: Path, tmp_path: Path, comnet: Any) -> None:
     words = ("predict", "-i", patients, "-o", tmp_path / "out", "-m", refined_model, "-device", "cpu")
     for more, said in (
-        (("--strength", "oedema=0.5"), "unknown region 'oedema'; this model has: whole tumor (WT)"),
+        (("--strength", "oedema=0.5"), "there is no region 'oedema'; there are: whole tumor (WT)"),
         (("--steps", "201"), "steps must be from 1 to 200 for this model, got 201"),
         (("--spread", "--refine", "none"), "nothing is refined, so there is no spread map"),
     ):

@@ -8,8 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from nnunetv2_comnet.label_schemes import BRATS_124, MSD_TASK01
 from nnunetv2_comnet.phantom.write import source_labels
-from nnunetv2_comnet.regions import BRATS_124, MSD_TASK01
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

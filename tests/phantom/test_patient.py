@@ -7,10 +7,11 @@ import pytest
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.evaluation.dice import dice
+from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, NCR
 from nnunetv2_comnet.phantom.contrast import SEQUENCES, rician
 from nnunetv2_comnet.phantom.patient import PhantomPatient, generate
 from nnunetv2_comnet.phantom.tumour import plan
-from nnunetv2_comnet.regions import BRATS_123, ED, ENHANCING_TUMOR, ET, NCR
+from nnunetv2_comnet.regions import ENHANCING_TUMOR
 
 PURE = 0.9
 

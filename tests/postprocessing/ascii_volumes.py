@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
+from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, EXTRA, NCR
 from nnunetv2_comnet.postprocessing.volume import Volume
-from nnunetv2_comnet.regions import BRATS_123, ED, ET, EXTRA, NCR
 
 LETTERS = {".": 0, "n": NCR, "o": ED, "e": ET, "x": EXTRA}
-REGIONS = RegionLabels(BRATS_123.regions)
+REGIONS = BRATS_123.regions
 
 
 def drawn(picture: str) -> np.ndarray:

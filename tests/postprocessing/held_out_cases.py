@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.postprocessing.measuring import Question
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.protocol_score import protocol_score
-from nnunetv2_comnet.regions import BRATS_123
 
 SHAPE = (34, 30, 32)
 SPECKS = [(24, y, x) for y in (1, 14, 27) for x in (1, 10, 20)]  # corners of specks, 7 voxels and more from all else

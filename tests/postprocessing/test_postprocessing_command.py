@@ -9,11 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.postprocessing.predictions import MaskReader
 from nnunetv2_comnet.postprocessing.rule_file import FILE, read_rule_file
 from nnunetv2_comnet.postprocessing.rule_list import apply_rules
 from nnunetv2_comnet.postprocessing.volume import Volume
-from nnunetv2_comnet.regions import BRATS_123
 from tests.postprocessing.ascii_volumes import REGIONS
 from tests.postprocessing.held_out_cases import tumour, with_specks
 

@@ -12,13 +12,13 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.postprocessing import load_postprocessing
 from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_CAVITY
 from nnunetv2_comnet.postprocessing.presets import PRESETS, preset_rules
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
 from nnunetv2_comnet.postprocessing.rule_file import FILE, RuleFile, read_rule_file, write_rules
 from nnunetv2_comnet.postprocessing.rule_list import Rules, apply_rules
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal, FillHoles
 from nnunetv2_comnet.postprocessing.volume import Volume
-from nnunetv2_comnet.regions import BRATS_123, BRATS_CAVITY
 from tests.postprocessing.ascii_volumes import REGIONS, drawn, same
 
 PICTURE = "ooo.oeeen.oo.onne"

@@ -9,6 +9,7 @@ import scipy.ndimage
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.dice import region_dice
 from nnunetv2_comnet.evaluation.protocols import PROTOCOLS
+from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.postprocessing import measuring
 from nnunetv2_comnet.postprocessing.families import (
     Family,
@@ -21,7 +22,6 @@ from nnunetv2_comnet.postprocessing.measuring import MARGIN, Question
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.probability_rules import Thresholds
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents
-from nnunetv2_comnet.regions import BRATS_123
 from tests.postprocessing.ascii_volumes import REGIONS
 from tests.postprocessing.held_out_cases import SHAPE, Cases, cases_of, tumour, with_specks
 
@@ -162,7 +162,7 @@ class DiceScore:
     """Plain Dice; importable, so that a worker process can be handed it."""
 
     def __call__(self, truth: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, ...]) -> dict:
-        short = {name: REGIONS.short(name) for name in BRATS_123.regions}
+        short = dict(zip(REGIONS, REGIONS.short_names, strict=True))
         return {
             short[name]: {"dice": value} for name, value in region_dice(truth, prediction, BRATS_123.regions).items()
         }

@@ -5,14 +5,14 @@ import pytest
 import scipy.ndimage
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.label_schemes import BRATS_CAVITY
 from nnunetv2_comnet.postprocessing.presets import PRESETS, preset_named, preset_rules
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import apply_rules
 from nnunetv2_comnet.postprocessing.volume import Volume
-from nnunetv2_comnet.regions import BRATS_CAVITY
+from nnunetv2_comnet.regions import Regions
 from tests.postprocessing.ascii_volumes import REGIONS
 
-CAVITY = RegionLabels(BRATS_CAVITY.regions)
+CAVITY = BRATS_CAVITY.regions
 
 
 def line(*lengths: int, label: int = 3) -> np.ndarray:
@@ -152,4 +152,4 @@ def test_an_unknown_preset_is_refused_with_the_names() -> None:
     with pytest.raises(ConfigurationError, match="no preset 'hope'; there are: isensee2020, kaist2021"):
         preset_named("hope")
     with pytest.raises(ConfigurationError, match="there is no region 'enhancing tumor'"):
-        preset_rules("isensee2020", RegionLabels({"lesion": (1,)}))
+        preset_rules("isensee2020", Regions({"lesion": (1,)}))

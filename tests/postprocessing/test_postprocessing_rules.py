@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_CAVITY, BRATS_PED
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
-from nnunetv2_comnet.postprocessing.region_labels import RegionLabels
 from nnunetv2_comnet.postprocessing.rule_list import apply_rules, parse_rule, require_usable
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal, FillHoles, Rule
 from nnunetv2_comnet.postprocessing.volume import Volume
-from nnunetv2_comnet.regions import BRATS_123, BRATS_CAVITY, BRATS_PED, ENHANCING_TUMOR, TUMOR_CORE, WHOLE_TUMOR
+from nnunetv2_comnet.regions import ENHANCING_TUMOR, TUMOR_CORE, WHOLE_TUMOR, Regions
 from tests.postprocessing.ascii_volumes import REGIONS, drawn, same, text, volume
 
 
@@ -212,7 +212,7 @@ def test_a_hole_at_the_border_is_none() -> None:
 
 
 def test_the_resection_cavity_and_labels_of_no_region_are_left_alone() -> None:
-    cavity = RegionLabels(BRATS_CAVITY.regions)
+    cavity = BRATS_CAVITY.regions
     picture = "ooo ooo ooo\nooo oxo ooo\nooo ooo ooo"
     before = Volume(drawn(picture), cavity)
     same(FillHoles(region="WT").applied(before).labels, picture)
@@ -237,12 +237,12 @@ def test_labels_follow_from_regions_and_nothing_else() -> None:
     assert REGIONS.joined(TUMOR_CORE).tolist() == [1, 1, 1, 3]
     assert REGIONS.joined(ENHANCING_TUMOR).tolist() == [3, 3, 3, 3]
     # Children's tumours: the cystic component (4) lies in TC; out of it a voxel is the rest of the core (1).
-    assert RegionLabels(BRATS_PED.regions).left("cystic component").tolist() == [0, 1, 2, 3, 1]
+    assert BRATS_PED.regions.left("cystic component").tolist() == [0, 1, 2, 3, 1]
 
 
 def test_regions_that_a_label_map_cannot_tell_apart_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="reorder the regions"):
-        RegionLabels({"enhancing tumor": (3,), "tumor core": (1, 3), "whole tumor": (1, 2, 3)})
+        Regions({"enhancing tumor": (3,), "tumor core": (1, 3), "whole tumor": (1, 2, 3)}).told_by_labels()
 
 
 # Probabilities (3, 1, 1, 6), in the order WT, TC, ET.

@@ -13,7 +13,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunetv2_comnet.regions import BRATS_123
+from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, RegionsOfLabels, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from nnunetv2_comnet import statistics as significance
+from nnunetv2_comnet import statistics
 from nnunetv2_comnet.errors import DataError
 
 
@@ -17,22 +17,22 @@ def test_the_interval_in_chunks_is_that_of_one_draw_bit_for_bit(cases: int) -> N
     # The percentile bootstrap written out: all draws at once. 200 cases or more are drawn in chunks.
     draws = np.random.default_rng(3).integers(0, cases, (10_000, cases))
     low, high = np.quantile(differences[draws].mean(axis=1), [(1 - 0.9) / 2, 1 - (1 - 0.9) / 2])
-    assert significance.paired_interval(differences, seed=3, confidence=0.9) == (low, high)
+    assert statistics.paired_interval(differences, seed=3, confidence=0.9) == (low, high)
 
 
 def test_the_interval_moves_with_the_differences_and_narrows_with_cases() -> None:
     differences = np.random.default_rng(0).normal(0, 1, 50)
-    low, high = significance.paired_interval(differences)
+    low, high = statistics.paired_interval(differences)
     # (2 x + 1) has the mean of x, times 2, plus 1, in every resample.
-    assert significance.paired_interval(2 * differences + 1) == pytest.approx((2 * low + 1, 2 * high + 1))
+    assert statistics.paired_interval(2 * differences + 1) == pytest.approx((2 * low + 1, 2 * high + 1))
     four_fold = np.tile(differences, 4)
-    narrow = significance.paired_interval(four_fold)
+    narrow = statistics.paired_interval(four_fold)
     assert narrow[1] - narrow[0] == pytest.approx((high - low) / 2, rel=0.05)
 
 
 def test_no_difference_is_refused() -> None:
     with pytest.raises(DataError, match="have no mean"):
-        significance.paired_interval([])
+        statistics.paired_interval([])
 
 
 def wilcoxon_by_enumeration(differences: list[float]) -> float:
@@ -60,45 +60,45 @@ def wilcoxon_by_enumeration(differences: list[float]) -> float:
     ],
 )
 def test_wilcoxon_is_the_share_of_sign_patterns(differences: list[float]) -> None:
-    assert significance.wilcoxon(differences) == pytest.approx(wilcoxon_by_enumeration(differences), abs=1e-12)
-    assert significance.wilcoxon([-d for d in differences]) == significance.wilcoxon(differences)
+    assert statistics.wilcoxon(differences) == pytest.approx(wilcoxon_by_enumeration(differences), abs=1e-12)
+    assert statistics.wilcoxon([-d for d in differences]) == statistics.wilcoxon(differences)
 
 
 def test_wilcoxon_by_hand() -> None:
     # Three differences of one sign: 1 of 8 patterns in each tail. 1, 2, -3, 4: ranks 1 + 2 + 4 = 7 of 10, as far from 5
     # as 3; sums of subsets of {1, 2, 3, 4} that are 7 or more: 7 (twice), 8, 9, 10; so 5 + 5 of 16.
-    assert significance.wilcoxon([1, 2, 3]) == pytest.approx(2 / 8)
-    assert significance.wilcoxon([1, 2, -3, 4]) == pytest.approx(10 / 16)
-    assert significance.wilcoxon([0, 0]) == 1.0
-    assert math.isnan(significance.wilcoxon([]))
+    assert statistics.wilcoxon([1, 2, 3]) == pytest.approx(2 / 8)
+    assert statistics.wilcoxon([1, 2, -3, 4]) == pytest.approx(10 / 16)
+    assert statistics.wilcoxon([0, 0]) == 1.0
+    assert math.isnan(statistics.wilcoxon([]))
 
 
 def test_rounding_errors_do_not_break_ties() -> None:
     # In floating point 0.3 - 0.2 is less than 0.2 - 0.1, by 3e-17.
-    assert significance.wilcoxon([0.3 - 0.2, -(0.2 - 0.1), 0.5]) == significance.wilcoxon([1, -1, 5])
+    assert statistics.wilcoxon([0.3 - 0.2, -(0.2 - 0.1), 0.5]) == statistics.wilcoxon([1, -1, 5])
 
 
 @pytest.mark.parametrize("cases", [12, 50])
 def test_wilcoxon_agrees_with_scipys_exact_test_where_nothing_ties(cases: int) -> None:
     differences = np.random.default_rng(cases).normal(0.3, 1, cases)
     expected = scipy.stats.wilcoxon(differences, method="exact").pvalue
-    assert significance.wilcoxon(differences) == pytest.approx(expected, rel=1e-9)
+    assert statistics.wilcoxon(differences) == pytest.approx(expected, rel=1e-9)
 
 
 def test_wilcoxon_of_many_cases_is_scipys_approximation_and_near_the_exact_one() -> None:
     differences = np.random.default_rng(0).integers(-3, 5, 80).astype(float)
     kept = differences[differences != 0]
     assert len(kept) > 50
-    assert significance.wilcoxon(differences) == pytest.approx(scipy.stats.wilcoxon(kept, method="approx").pvalue)
+    assert statistics.wilcoxon(differences) == pytest.approx(scipy.stats.wilcoxon(kept, method="approx").pvalue)
     fifty = np.random.default_rng(1).normal(0.3, 1, 50)
-    assert significance.wilcoxon(fifty) == pytest.approx(scipy.stats.wilcoxon(fifty, method="approx").pvalue, abs=0.01)
+    assert statistics.wilcoxon(fifty) == pytest.approx(scipy.stats.wilcoxon(fifty, method="approx").pvalue, abs=0.01)
 
 
 def test_holm_on_a_worked_example() -> None:
     # Sorted 0.005, 0.01, 0.03, 0.04; times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04; never falling: 0.02, 0.03, 0.06, 0.06.
-    assert significance.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert significance.holm([0.6, 0.9]) == [1.0, 1.0]
-    adjusted = significance.holm([0.01, math.nan, 0.04])  # what was not tested is not counted
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]) == [1.0, 1.0]
+    adjusted = statistics.holm([0.01, math.nan, 0.04])  # what was not tested is not counted
     assert adjusted[::2] == pytest.approx([0.02, 0.04])
     assert math.isnan(adjusted[1])
 
@@ -107,7 +107,7 @@ def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         p = rng.random(rng.integers(1, 12)) ** 3
-        adjusted = np.array(significance.holm(p.tolist()))
+        adjusted = np.array(statistics.holm(p.tolist()))
         assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
         assert ((adjusted >= p) & (adjusted <= np.minimum(1, len(p) * p) + 1e-15)).all()
         assert adjusted.min() == pytest.approx(min(1, len(p) * p.min()))
@@ -115,17 +115,17 @@ def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni() -> None:
 
 def test_effect_sizes_by_hand() -> None:
     # 1, -2, 3, 4: positive ranks 1 + 3 + 4, negative 2: (8 - 2) / 10. 1, 2, 3: mean 2, deviation 1.
-    assert significance.rank_biserial([1, -2, 3, 4]) == pytest.approx(0.6)
-    assert significance.rank_biserial([0.5, 2, 0]) == 1
-    assert significance.rank_biserial([0, 0]) == 0
-    assert significance.cohens_dz([1, 2, 3]) == pytest.approx(2)
-    assert math.isnan(significance.cohens_dz([0.1, 0.1, 0.1]))
-    assert math.isnan(significance.cohens_dz([0.1]))
+    assert statistics.rank_biserial([1, -2, 3, 4]) == pytest.approx(0.6)
+    assert statistics.rank_biserial([0.5, 2, 0]) == 1
+    assert statistics.rank_biserial([0, 0]) == 0
+    assert statistics.cohens_dz([1, 2, 3]) == pytest.approx(2)
+    assert math.isnan(statistics.cohens_dz([0.1, 0.1, 0.1]))
+    assert math.isnan(statistics.cohens_dz([0.1]))
 
 
 @pytest.mark.parametrize(("dz", "cases"), [(0.8, 12), (-0.3, 40), (2.0, 4)])
 def test_an_effect_as_seen_is_rare_under_either_end_of_its_interval(dz: float, cases: int) -> None:
-    low, high = significance.standardised_interval(dz, cases)
+    low, high = statistics.standardised_interval(dz, cases)
     rng = np.random.default_rng(0)
     for truth, as_far in ((low, np.greater_equal), (high, np.less_equal)):
         samples = rng.normal(truth, 1, (100_000, cases))
@@ -138,35 +138,35 @@ def test_the_interval_of_an_extreme_effect_is_found() -> None:
     # Large samples: the standard error is sqrt(1/N + dz^2 / 2N).
     for dz, cases in ((5.0, 1000), (0.0, 3000), (-2.0, 3000)):
         error = 1.96 * math.sqrt(1 / cases + dz**2 / (2 * cases))
-        assert significance.standardised_interval(dz, cases) == pytest.approx((dz - error, dz + error), abs=0.02)
-    low, high = significance.standardised_interval(20.0, 2)
+        assert statistics.standardised_interval(dz, cases) == pytest.approx((dz - error, dz + error), abs=0.02)
+    low, high = statistics.standardised_interval(20.0, 2)
     assert low < 20 < high
-    assert all(map(math.isnan, significance.standardised_interval(math.nan, 5)))
+    assert all(map(math.isnan, statistics.standardised_interval(math.nan, 5)))
 
 
 def test_how_many_pairs_can_reach_significance() -> None:
     # 2 / 2^5 = 0.0625, 2 / 2^6 = 0.031. Of 24 tests: 24 x 2 / 2^9 = 0.094, 24 x 2 / 2^10 = 0.047.
-    assert significance.smallest_p(5) == 0.0625
-    assert significance.smallest_p(0) == 1.0
-    assert significance.pairs_for_significance(1) == 6
-    assert significance.pairs_for_significance(24) == 10
+    assert statistics.smallest_p(5) == 0.0625
+    assert statistics.smallest_p(0) == 1.0
+    assert statistics.pairs_for_significance(1) == 6
+    assert statistics.pairs_for_significance(24) == 10
 
 
 @pytest.mark.parametrize(("dz", "alpha"), [(0.3, 0.05), (0.5, 0.05), (0.8, 0.05), (0.5, 0.05 / 24)])
 def test_the_cases_needed_give_the_power_promised(dz: float, alpha: float) -> None:
-    cases = int(significance.cases_needed(dz, alpha))
+    cases = int(statistics.cases_needed(dz, alpha))
     samples = np.random.default_rng(0).normal(dz, 1, (2000, cases))
     method = "exact" if cases <= 50 else "approx"
     found = (scipy.stats.wilcoxon(samples, axis=1, method=method).pvalue <= alpha).mean()
     assert found == pytest.approx(0.8, abs=0.03)
     # The same formula, asked the other way round: just that many cases find just that effect.
-    assert significance.detectable_difference(2.0, cases, alpha) == pytest.approx(2.0 * dz, rel=0.03)
+    assert statistics.detectable_difference(2.0, cases, alpha) == pytest.approx(2.0 * dz, rel=0.03)
 
 
 def test_cases_needed_at_the_edges() -> None:
     # A huge effect still needs 6 pairs: fewer cannot give p 0.05.
-    assert significance.cases_needed(10) == 6
-    assert significance.cases_needed(-0.5) == significance.cases_needed(0.5) == 35  # a t-test: 34
-    assert significance.cases_needed(0) == math.inf
-    assert math.isnan(significance.cases_needed(math.nan))
-    assert significance.detectable_difference(1.0, 1) == math.inf
+    assert statistics.cases_needed(10) == 6
+    assert statistics.cases_needed(-0.5) == statistics.cases_needed(0.5) == 35  # a t-test: 34
+    assert statistics.cases_needed(0) == math.inf
+    assert math.isnan(statistics.cases_needed(math.nan))
+    assert statistics.detectable_difference(1.0, 1) == math.inf

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class WithLists(ListOptions):
     """Takes `--figures a.png b.png`, as a shell makes of `*.png`."""
 
-    flags: ClassVar = ("-pred", "--evaluation", "--figures", "--tables", "--manifest", "--channels")
+    flags: ClassVar = ("-pred", "--evaluation", "--figures", "--tables", "--records", "--manifest", "--channels")
 
 
 def command(
@@ -34,8 +34,8 @@ def command(
     ),
     figures: list[Path] | None = typer.Option(None, metavar="PNG...", help="Pictures to show, or folders of them."),
     tables: list[Path] | None = typer.Option(None, metavar="CSV...", help="More tables to show, or folders of them."),
-    manifest: list[Path] | None = typer.Option(
-        None, metavar="JSON...", help="More records of the run, e.g. splits_final.json."
+    records: list[Path] | None = typer.Option(
+        None, "--records", "--manifest", metavar="JSON...", help="More records of the run, e.g. splits_final.json."
     ),
     cases: int | None = typer.Option(None, help="Only the N worst cases can be looked through. (default: all)"),
     channels: list[str] | None = typer.Option(
@@ -67,7 +67,7 @@ def command(
         evaluations=evaluations,
         figures=with_ending(figures or [], ".png"),
         tables=with_ending(tables or [], ".csv"),
-        manifests=with_ending(manifest or [], ".json"),
+        records=with_ending(records or [], ".json"),
         channels=[name for given in channels or [] for name in given.split(",") if name],
         most_cases=cases,
         most_megabytes=max_mb,

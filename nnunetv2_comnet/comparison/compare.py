@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_comnet import statistics as significance
+from nnunetv2_comnet import statistics
 from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference, Scores
 from nnunetv2_comnet.comparison.pairing import PairedScores, pair_cases
 from nnunetv2_comnet.comparison.ranking import rank_models
@@ -140,13 +140,13 @@ def _statistics(differences: Table, seed: int) -> dict[str, Any]:
     values = dict.fromkeys(names, np.nan)
     if len(differences):
         values["mean"], values["median"] = float(differences.mean()), float(np.median(differences))
-        values["p"] = significance.wilcoxon(differences)
-        values["rank_biserial"] = significance.rank_biserial(differences)
+        values["p"] = statistics.wilcoxon(differences)
+        values["rank_biserial"] = statistics.rank_biserial(differences)
     if len(differences) > 1:  # the resamples of one case are that case
         values["sd"] = float(differences.std(ddof=1))
-        values["low"], values["high"] = significance.paired_interval(differences, seed)
-        values["dz"] = significance.cohens_dz(differences)
-        values["dz_low"], values["dz_high"] = significance.standardised_interval(values["dz"], len(differences))
+        values["low"], values["high"] = statistics.paired_interval(differences, seed)
+        values["dz"] = statistics.cohens_dz(differences)
+        values["dz_low"], values["dz_high"] = statistics.standardised_interval(values["dz"], len(differences))
     return values
 
 
@@ -156,18 +156,18 @@ def _number_of_tests(differences: Sequence[Difference]) -> int:
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     tests = max(1, _number_of_tests(differences))
-    adjusted = significance.holm([each.p for each in differences])
+    adjusted = statistics.holm([each.p for each in differences])
     # Holm's adjusted p only grow with the raw ones: adjusting the smallest possible gives the smallest possible.
-    floors = [significance.smallest_p(each.first_better + each.second_better) for each in differences]
-    smallest = significance.holm([f if each.pairs else np.nan for f, each in zip(floors, differences, strict=True)])
+    floors = [statistics.smallest_p(each.first_better + each.second_better) for each in differences]
+    smallest = statistics.holm([f if each.pairs else np.nan for f, each in zip(floors, differences, strict=True)])
     return [
         replace(
             each,
             p_holm=p,
             smallest_p_holm=least,
-            cases_needed=significance.cases_needed(each.dz, ALPHA),
-            cases_needed_in_table=significance.cases_needed(each.dz, ALPHA / tests),
-            detectable=significance.detectable_difference(each.sd, each.pairs, ALPHA),
+            cases_needed=statistics.cases_needed(each.dz, ALPHA),
+            cases_needed_in_table=statistics.cases_needed(each.dz, ALPHA / tests),
+            detectable=statistics.detectable_difference(each.sd, each.pairs, ALPHA),
         )
         for each, p, least in zip(differences, adjusted, smallest, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What comes of a comparison: scores of each model, differences of each pair, the ranking, as frozen data."""
+"""Holds what comes of a comparison: scores of each model, differences of each pair, the ranking, as frozen data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The BraTS ranking: models ranked per case, region and metric, ranks averaged, pairs tested by permutation.
+"""Ranks models by the BraTS scheme: per case, region and metric, ranks averaged, pairs tested by permutation.
 
 After Bakas et al. 2018 (arXiv 1811.02629), section 3.3: a cumulative rank per case, its mean over cases as the final
 score, and per pair of teams a test that swaps their ranks case by case. The p here is two-sided; theirs is one-sided.

@@ -1,4 +1,4 @@
-"""Where the models of a comparison come from: NAME=DIR, a folder of scores that still hold, or of predictions."""
+"""Finds the scores of each model NAME=DIR: stored ones that still hold, else its predictions are scored."""
 
 import logging
 import re

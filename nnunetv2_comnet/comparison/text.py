@@ -1,16 +1,17 @@
-"""A comparison for readers: aligned text for a terminal, Markdown, and one CSV line per difference."""
+"""Writes a comparison: aligned text for a terminal, Markdown, one CSV line per difference, and all of it as JSON."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from nnunetv2_comnet import statistics
 from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference, Scores
 from nnunetv2_comnet.comparison.ranking import PERMUTATIONS
 from nnunetv2_comnet.comparison.verdict import (
     NOT_SHOWN,
     UNCLEAR,
-    as_json,
     digits_of,
     reading,
     verdict,
@@ -19,6 +20,7 @@ from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.files import write_json, write_text
 from nnunetv2_comnet.text_tables import UNDEFINED, aligned, csv_table, interval, markdown, number, p_value
 
+FORMAT = 1  # of comparison.json
 JSON, MARKDOWN, CSV = "comparison.json", "comparison.md", "comparison.csv"
 SUPPORT = "What these numbers support"
 MOST_READINGS = 8  # on a terminal
@@ -86,6 +88,49 @@ def as_csv(comparison: Comparison) -> str:
             ]
         )
     return csv_table(header, rows)
+
+
+def finite_or_none(value: Any) -> Any:
+    """The same nested value with None for NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values; null where a number is not defined or infinite."""
+    ranking = {**asdict(comparison.ranking), "order": comparison.ranking.order}
+    content = {
+        "format": FORMAT,
+        "protocol": comparison.protocol,
+        "reference": comparison.reference,
+        "models": dict(comparison.models),
+        "metrics": list(comparison.metrics),
+        "regions": list(comparison.regions),
+        "cases": list(comparison.cases),
+        "settings": {
+            "against": comparison.against,
+            "seed": comparison.seed,
+            "alpha": ALPHA,
+            "confidence": statistics.CONFIDENCE,
+            "power": statistics.POWER,
+            "resamples": statistics.RESAMPLES,
+            "tests_corrected_by_holm": comparison.tests,
+        },
+        "scores": [asdict(scores) for scores in comparison.scores],
+        "differences": [
+            {**asdict(each), "verdict": verdict(each, ALPHA), "reading": reading(each, comparison.tests, ALPHA)}
+            for each in comparison.differences
+        ],
+        "ranking": ranking,
+        "caveats": list(comparison.caveats),
+    }
+    plain: dict[str, Any] = finite_or_none(content)
+    return plain
 
 
 def _title(comparison: Comparison) -> str:

@@ -1,18 +1,14 @@
-"""What a comparison's numbers can and cannot support, in sentences: a verdict per difference and the caveats of all."""
+"""Says what a comparison's numbers can and cannot support: a verdict per difference, and the caveats of all."""
 
 import math
 import re
 from collections import Counter
-from dataclasses import asdict
-from typing import Any
 
-from nnunetv2_comnet import statistics
-from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference
+from nnunetv2_comnet.comparison.outcome import Comparison, Difference
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.statistics import pairs_for_significance, smallest_p
 from nnunetv2_comnet.text_tables import number, p_value, with_interval
 
-FORMAT = 1  # of comparison.json
 NO_PAIRS, EQUAL, TOO_FEW, UNCLEAR, NOT_SHOWN = "no pairs", "equal", "too few cases", "unclear", "not shown"
 FEW_FOR_BOOTSTRAP = 20
 MOST_CASES = 1_000_000  # more are said to be more
@@ -191,46 +187,3 @@ def _mean_and_interval(of: Difference) -> str:
 def digits_of(metric: str) -> int:
     """Decimals of a metric's means and differences; counts and volumes get two."""
     return METRICS[metric].digits or 2
-
-
-def finite_or_none(value: Any) -> Any:
-    """The same nested value with None for NaN and infinities, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_or_none(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values; null where a number is not defined or infinite."""
-    ranking = {**asdict(comparison.ranking), "order": comparison.ranking.order}
-    content = {
-        "format": FORMAT,
-        "protocol": comparison.protocol,
-        "reference": comparison.reference,
-        "models": dict(comparison.models),
-        "metrics": list(comparison.metrics),
-        "regions": list(comparison.regions),
-        "cases": list(comparison.cases),
-        "settings": {
-            "against": comparison.against,
-            "seed": comparison.seed,
-            "alpha": ALPHA,
-            "confidence": statistics.CONFIDENCE,
-            "power": statistics.POWER,
-            "resamples": statistics.RESAMPLES,
-            "tests_corrected_by_holm": comparison.tests,
-        },
-        "scores": [asdict(scores) for scores in comparison.scores],
-        "differences": [
-            {**asdict(each), "verdict": verdict(each, ALPHA), "reading": reading(each, comparison.tests, ALPHA)}
-            for each in comparison.differences
-        ],
-        "ranking": ranking,
-        "caveats": list(comparison.caveats),
-    }
-    plain: dict[str, Any] = finite_or_none(content)
-    return plain

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunetv2_comnet.comparison.outcome import Comparison
-from nnunetv2_comnet.comparison.verdict import as_json
+from nnunetv2_comnet.comparison.text import as_json, finite_or_none
 from nnunetv2_comnet.cv_report.data import Data
 from nnunetv2_comnet.cv_report.held_out import HeldOut
 from nnunetv2_comnet.cv_report.probabilities import Calibration
@@ -73,9 +73,9 @@ def _table(table: CvTable) -> dict[str, Any]:
     for row in table.rows:
         columns = {
             column: {
-                "mean": _number(mean),
-                "sd": _number(sd),
-                "by_fold": {str(fold): _number(value) for fold, value in zip(row.folds, values, strict=True)},
+                "mean": finite_or_none(mean),
+                "sd": finite_or_none(sd),
+                "by_fold": {str(fold): finite_or_none(value) for fold, value in zip(row.folds, values, strict=True)},
                 **_paper_part(beside, row.name, column),
             }
             for column, mean, sd, values in zip(
@@ -90,8 +90,4 @@ def _paper_part(beside: Mapping[str, Any], name: str, column: str) -> dict[str, 
     if name not in beside or column not in beside[name].difference:
         return {}
     mean, sd = beside[name].paper[column]
-    return {"paper": {"mean": mean, "sd": sd, "difference": _number(beside[name].difference[column])}}
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value
+    return {"paper": {"mean": mean, "sd": sd, "difference": finite_or_none(beside[name].difference[column])}}

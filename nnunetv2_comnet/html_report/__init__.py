@@ -1,5 +1,6 @@
 """The report as one HTML file that opens from disk: scores, run, figures, and every case to look through.
 
-In the order of the data: sources (which files a case has), volumes (read on one grid), encode (small enough),
-scores (tables, worst first), run_sections (what was run), page (the file), report (all of it).
+In the order of the data: sources.py finds a case's files; volumes.py reads them on one grid; encode.py makes them
+small; scores.py and tables.py say what the page's tables hold, the worst case first; run_sections.py says what was run;
+page.py writes the file; report.py does all of this.
 """

@@ -13,7 +13,7 @@ from nnunetv2_comnet.files import written_whole
 from nnunetv2_comnet.html_report import scores
 from nnunetv2_comnet.html_report.encode import encode_case
 from nnunetv2_comnet.html_report.page import case_element, write_page
-from nnunetv2_comnet.html_report.run_sections import failures, manifest
+from nnunetv2_comnet.html_report.run_sections import failures, run_sections
 from nnunetv2_comnet.html_report.sources import MAPS, CaseFiles, Sources
 from nnunetv2_comnet.html_report.tables import is_png, read_table
 from nnunetv2_comnet.html_report.volumes import read_case
@@ -40,7 +40,7 @@ class ReportInput:
 
     evaluations: by the name to show; the first one orders the cases. channels: empty for a choice by itself.
     most_cases: how many cases can be looked through, the worst ones; None for all. most_megabytes: what the page may
-    take; a case that needs more than its share is shown more coarsely. figures: PNG; tables: CSV; manifests: JSON.
+    take; a case that needs more than its share is shown more coarsely. figures: PNG; tables: CSV; records: JSON.
     """
 
     sources: Sources
@@ -48,7 +48,7 @@ class ReportInput:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     figures: Sequence[Path] = ()
     tables: Sequence[Path] = ()
-    manifests: Sequence[Path] = ()
+    records: Sequence[Path] = ()
     channels: Sequence[str] = ()
     most_cases: int | None = None
     most_megabytes: float = 150.0
@@ -170,7 +170,7 @@ def _index(
         known = listed.get(case, {"number": None, "notes": []})
         notes = [*known["notes"], *([f"not predicted: {failed[case]}"] if case in failed else [])]
         cases.append({"name": case, "number": known["number"], "notes": notes})
-    sections = manifest(sources.predictions, sources.reference, evaluations, report.manifests)
+    sections = run_sections(sources.predictions, sources.reference, evaluations, report.records)
     return {
         "cases": cases,
         "orderedBy": ordered_by,
@@ -178,7 +178,7 @@ def _index(
         "tables": [read_table(path) for path in [*report.tables, *([] if evaluations else _volumes(sources))]],
         "labels": _labels(sources.regions),
         "maps": [{"name": name, "top": top} for name, top in MAPS.items()],
-        "manifest": [{"title": section.title, "rows": section.rows} for section in sections],
+        "run": [{"title": section.title, "rows": section.rows} for section in sections],
     }
 
 

@@ -26,7 +26,7 @@ class Section:
     rows: list[tuple[str, str]]
 
 
-def manifest(
+def run_sections(
     predictions: Sequence[Path], reference: Path | None, evaluations: Mapping[str, Evaluation], extra: Sequence[Path]
 ) -> list[Section]:
     """Sections for the page. `extra`: JSON files named by the user, nnU-Net's splits_final.json among them.

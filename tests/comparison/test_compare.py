@@ -9,8 +9,8 @@ import pytest
 
 from nnunetv2_comnet.comparison.compare import compare
 from nnunetv2_comnet.comparison.outcome import Comparison, Difference
-from nnunetv2_comnet.comparison.text import as_csv, as_markdown, as_text
-from nnunetv2_comnet.comparison.verdict import as_json, reading, verdict
+from nnunetv2_comnet.comparison.text import as_csv, as_json, as_markdown, as_text
+from nnunetv2_comnet.comparison.verdict import reading, verdict
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.results import MISSING, SCORED, CaseScores, Evaluation
 

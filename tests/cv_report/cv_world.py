@@ -81,8 +81,8 @@ class World:
                 predicted = mask({**KEPT.get(trainer, KEPT[MEDNEXT]), **kept}[case])
                 write(folder / f"fold_{fold}" / "validation" / f"{case}.nii.gz", predicted, self.direction)
             if trainer.startswith(CORRDIFF):
-                manifest = {"served_by": {"A": 0, "B": 0, "C": 1, "D": 1}, "in_fold": [], "warning": ""}
-                (folder / f"fold_{fold}" / "out_of_fold.json").write_text(json.dumps(manifest))
+                record = {"served_by": {"A": 0, "B": 0, "C": 1, "D": 1}, "in_fold": [], "warning": ""}
+                (folder / f"fold_{fold}" / "out_of_fold.json").write_text(json.dumps(record))
         (folder / "plans.json").write_text(json.dumps({"image_reader_writer": "SimpleITKIOWithReorient"}))
         return folder
 

@@ -78,7 +78,7 @@ def test_a_prediction_by_a_model_that_saw_the_case_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("manifest", "said"),
+    ("record", "said"),
     [
         (None, "nothing shows that fold 0's frozen model had not seen its cases"),
         # Trained when fold 1 held A out: fold 0's stage 1 had A among its training cases.
@@ -88,9 +88,9 @@ def test_a_prediction_by_a_model_that_saw_the_case_is_refused(
         ({"served_by": ["A"]}, "served_by: Input should be a valid dictionary"),
     ],
 )
-def test_a_refiner_must_show_which_models_served_it(world: World, manifest: dict | None, said: str) -> None:
+def test_a_refiner_must_show_which_models_served_it(world: World, record: dict | None, said: str) -> None:
     path = world.add(CORRDIFF) / "fold_0" / "out_of_fold.json"
-    path.unlink() if manifest is None else path.write_text(json.dumps(manifest))
+    path.unlink() if record is None else path.write_text(json.dumps(record))
     with pytest.raises(DataError) as caught:
         find(world, CORRDIFF)
     assert said in str(caught.value)

@@ -105,9 +105,9 @@ def test_every_case_was_refined_from_the_map_of_the_fold_that_held_it_out(chain:
     held_out = {case: fold for fold, split in enumerate(splits) for case in split["val"]}
     folder = chain / "results" / "Dataset501_UTSWGlioma" / REFINED
     for fold in range(5):
-        manifest = json.loads((folder / f"fold_{fold}" / "out_of_fold.json").read_text())
-        assert manifest["served_by"] == held_out
-        assert (manifest["in_fold"], manifest["warning"]) == ([], "")
+        record = json.loads((folder / f"fold_{fold}" / "out_of_fold.json").read_text())
+        assert record["served_by"] == held_out
+        assert (record["in_fold"], record["warning"]) == ([], "")
 
 
 def test_the_calibration_is_stored_with_the_model_and_travels_in_the_zip(chain: Path) -> None:

@@ -17,7 +17,7 @@ from nnunetv2_comnet.errors import ComnetError, ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.results import MISSING, SCORED, CaseScores, Evaluation
 from nnunetv2_comnet.html_report.page import as_script_text
 from nnunetv2_comnet.html_report.report import MEGABYTE, ReportInput, Written, write_report
-from nnunetv2_comnet.html_report.run_sections import manifest
+from nnunetv2_comnet.html_report.run_sections import run_sections
 from nnunetv2_comnet.html_report.scores import as_page_data, by_score
 from nnunetv2_comnet.html_report.sources import Sources
 from nnunetv2_comnet.html_report.tables import read_table, with_ending
@@ -199,7 +199,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "labelsTs").mkdir()
     splits = tmp_path / "splits_final.json"
     splits.write_text(json.dumps([{"train": ["A", "B"], "val": ["C"]}]))
-    sections = manifest([pred], tmp_path / "labelsTs", {}, [])
+    sections = run_sections([pred], tmp_path / "labelsTs", {}, [])
     told = {section.title: dict(section.rows) for section in sections}
     run = told["pred/comnet_run.json"]
     assert run["checkpoints: fold_0/checkpoint_final.pth"] == "f" * 64

@@ -81,7 +81,7 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trainer.network.state_dict().items()}
 
 
-def manifest(trainer: Any) -> dict[str, Any]:
+def out_of_fold(trainer: Any) -> dict[str, Any]:
     written: dict[str, Any] = json.loads((Path(trainer.output_folder) / "out_of_fold.json").read_text())
     return written
 
@@ -89,7 +89,7 @@ def manifest(trainer: Any) -> dict[str, Any]:
 def test_every_case_is_served_by_the_model_that_held_it_out(blobs: Path, stage_1: Path) -> None:
     trainer = make(blobs, nnUNetTrainerCoMNeTCorrDiff, 1)
     trainer.on_train_start()
-    said = manifest(trainer)
+    said = out_of_fold(trainer)
     assert said["in_fold"] == []
     assert said["warning"] == ""
     data = str(blobs / f"{PLANS_NAME}_3d_fullres")
@@ -226,7 +226,7 @@ def test_missing_folds_fall_back_to_the_own_model_and_say_so(blobs: Path, stage_
     trainer = make(blobs, nnUNetTrainerCoMNeTCorrDiff, 0)
     trainer.on_train_start()
     affected = splits_of(blobs)[2]["val"]
-    said = manifest(trainer)
+    said = out_of_fold(trainer)
     assert said["in_fold"] == affected
     assert all(said["served_by"][case] == 0 for case in affected)
     log = next(Path(trainer.output_folder).glob("training_log_*.txt")).read_text()

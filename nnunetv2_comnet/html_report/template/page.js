@@ -156,7 +156,7 @@ function start() {
     link.hidden = document.getElementById(link.hash.slice(1)).hidden;
   }
   fillScores(index);
-  fillRun(index.manifest);
+  fillRun(index.run);
   document.querySelector("#scores").hidden ||= !index.evaluations.length && !index.tables.length;
   let viewer = { open() {} };
   startCaseTable(index, (name) => viewer.open(name));

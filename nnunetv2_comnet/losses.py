@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunetv2_comnet.configurations import SMOOTHING
 from nnunetv2_comnet.errors import ConfigurationError
-
-SMOOTH = 1e-5
 
 
 def dsc_plus_plus(
@@ -19,7 +18,7 @@ def dsc_plus_plus(
     target: Tensor,
     *,
     counted: Tensor | None = None,
-    smooth: float = SMOOTH,
+    smooth: float = SMOOTHING,
     squared: bool = True,
 ) -> Tensor:
     """DSC++ of every sample and region: (2 sum py + smooth) / (sum p^2 + sum y^2 + smooth), in [0, 1].
@@ -48,7 +47,7 @@ class DSCPlusPlusBCELoss(nn.Module):
     def __init__(
         self,
         *,
-        smooth: float = SMOOTH,
+        smooth: float = SMOOTHING,
         squared: bool = True,
         weight_dice: float = 1.0,
         weight_bce: float = 1.0,
@@ -74,7 +73,7 @@ class DSCPlusPlusBCELoss(nn.Module):
             return self.weight_dice * (1 - dsc.mean()) + self.weight_bce * _bce(logits, regions, counted)
 
 
-def dice_bce_loss(*, smooth: float = SMOOTH, has_ignore_channel: bool = False) -> DSCPlusPlusBCELoss:
+def dice_bce_loss(*, smooth: float = SMOOTHING, has_ignore_channel: bool = False) -> DSCPlusPlusBCELoss:
     """Standard Dice + BCE, (1 - mean Dice) + BCE: the SegResNet baseline's loss, and the refiner's L_seg."""
     return DSCPlusPlusBCELoss(smooth=smooth, squared=False, has_ignore_channel=has_ignore_channel)
 

@@ -19,11 +19,12 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_comnet.configurations import SIDE_DIVISOR, Axes
 from nnunetv2_comnet.crossval import SPLITS
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
 from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
-from nnunetv2_comnet.settings import SIDE_MULTIPLE, Axes, Settings, fit_patch, make_settings, parse_settings
+from nnunetv2_comnet.settings import Settings, fit_patch, make_settings, parse_settings
 
 PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
@@ -217,10 +218,10 @@ def _require_same(entry: dict[str, Any], settings: Settings) -> None:
             f"the plans' network and their '{SECTION}' section differ in {', '.join(different)}: write them anew with "
             "`comnet plan`"
         )
-    if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in entry["patch_size"]):
+    if any(side < 2 * SIDE_DIVISOR or side % SIDE_DIVISOR for side in entry["patch_size"]):
         raise ConfigurationError(
             f"patch_size {entry['patch_size']} of the plans' configuration: every side must be a multiple of "
-            f"{SIDE_MULTIPLE}, at least {2 * SIDE_MULTIPLE}"
+            f"{SIDE_DIVISOR}, at least {2 * SIDE_DIVISOR}"
         )
 
 

@@ -1,28 +1,34 @@
 """Every hyper-parameter of a training, as the `comnet` section of the plans file holds it, and the presets.
 
-The paper's values (../docs/design.md names the sections) are the defaults; each appears here and nowhere else.
+The paper's values are the defaults. Those of the networks stand in configurations.py, and nowhere else.
 """
 
 from collections.abc import Mapping
 from textwrap import shorten
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from nnunetv2_comnet.configurations import (
+    SIDE_DIVISOR,
+    SMOOTHING,
+    Axes,
+    MedNeXtOptions,
+    RefinerConfig,
+    SegResNetConfig,
+    old_names,
+    renamed,
+)
 from nnunetv2_comnet.errors import ConfigurationError
 
-Axes = tuple[int, int, int]
 Range = tuple[float, float]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 LONGEST = 80  # characters of a wrong value in a message
-SIDE_MULTIPLE = 16  # four halvings between the first and the last of the network's five levels
 
 
-class RefinerSettings(BaseModel):
+class RefinerSettings(RefinerConfig):
     """The `refiner` part of the `comnet` section: stage 2, CorrDiff. What it does not name is shared with stage 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_epochs: int = Field(50, ge=1, description="Epochs at most.")
     patience: int = Field(15, ge=1, description="Epochs without a better mean region Dice before training stops.")
@@ -36,30 +42,20 @@ class RefinerSettings(BaseModel):
     )
     temperature: Range = Field((0.7, 1.5), description="Range of the random temperature of coarse logits in training.")
     codes_epochs: int = Field(10, ge=1, description="Epochs in which the residual's codes are learned; then they stay.")
-
-    patch_size: Axes = Field((96, 96, 96), description="What is refined at once, voxels; cut to stage 1's patch.")
     crops: int = Field(2, ge=1, description="Refiner patches in a pass, out of one training patch of stage 1.")
-    downsampling: Literal[2, 4] = Field(2, description="Voxels per latent voxel; 4 loses most small lesions.")
-    channels: int = Field(32, ge=4, description="Channels of condition network and denoiser, first level.")
-    autoencoder_channels: int = Field(32, ge=4, description="Channels of the residual autoencoder.")
-    latent_channels: int = Field(8, ge=1, description="Numbers per latent voxel.")
-    quantizer: Literal["ema", "fsq"] = Field("ema", description="Learned codebook, or finite scalar quantisation.")
-    codebook_size: int = Field(512, ge=2, description="Codes of the learned codebook.")
-    snap: bool = Field(True, description="A sampled latent becomes its nearest code before it is decoded.")
-
-    objective: Literal["diffusion", "deterministic"] = Field(
-        "diffusion", description="deterministic: the same network without diffusion, a baseline."
+    num_inference_steps: int = Field(
+        25,
+        ge=1,
+        validation_alias=renamed("num_inference_steps", "sampling_steps"),
+        description="Reverse steps in validation and prediction.",
     )
-    parameterisation: Literal["v", "noise"] = Field(
-        "v", description="What the denoiser predicts; noise is the paper's."
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        validation_alias=renamed("ema_decay", "average_decay"),
+        description="Of the exponential moving average of the weights.",
     )
-    training_steps: int = Field(200, ge=2, description="Times of the diffusion's schedule.")
-    sampling_steps: int = Field(25, ge=1, description="Reverse steps in validation and prediction.")
-    average_decay: float = Field(0.999, ge=0, lt=1, description="Of the moving average of the weights.")
-
-    gate_low: float = Field(0.1, gt=0, lt=1, description="Entropy (bits) above which a voxel may be corrected.")
-    gate_high: float = Field(0.4, gt=0, le=1, description="Entropy from which it may be corrected in full.")
-    gate_reach: int = Field(2, ge=0, description="Voxels that the gate reaches beyond an uncertain one.")
 
     weight_diffusion: float = Field(1.0, ge=0, description="Weight of L_diff.")
     weight_reconstruction: float = Field(1.0, ge=0, description="Weight of L_recon.")
@@ -71,57 +67,27 @@ class RefinerSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> "RefinerSettings":
-        if any(side < SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in self.patch_size):
-            raise ValueError(f"patch_size {list(self.patch_size)}: every side must be a multiple of {SIDE_MULTIPLE}")
-        if self.gate_low >= self.gate_high:
-            raise ValueError(f"gate_low {self.gate_low} must be below gate_high {self.gate_high}")
-        if self.sampling_steps > self.training_steps:
+    def _training_fits(self) -> "RefinerSettings":
+        if self.num_inference_steps > self.num_train_timesteps:
             raise ValueError(
-                f"sampling_steps {self.sampling_steps} must not exceed training_steps {self.training_steps}"
+                f"num_inference_steps {self.num_inference_steps} must not exceed num_train_timesteps "
+                f"{self.num_train_timesteps}"
             )
         if not 0 < self.temperature[0] <= self.temperature[1]:
             raise ValueError(f"temperature {self.temperature} must be two values above 0 in rising order")
         return self
 
-
-class SegResNetSettings(BaseModel):
-    """The `segresnet` part of the `comnet` section: the baseline's network, in the sizes of MONAI's BraTS bundle.
-
-    How it is trained is shared with stage 1.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    init_filters: int = Field(16, ge=8, multiple_of=8, description="Channels of SegResNet's first level.")
-    blocks_down: tuple[int, int, int, int] = Field((1, 2, 2, 4), description="Residual blocks per encoder level.")
-    blocks_up: tuple[int, int, int] = Field((1, 1, 1), description="Residual blocks per decoder level.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after the first convolution.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "SegResNetSettings":
-        if min(*self.blocks_down, *self.blocks_up) < 1:
-            raise ValueError(f"blocks_down {self.blocks_down}, blocks_up {self.blocks_up}: each must be 1 or more")
-        return self
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each term of the loss, by its name."""
+        terms = ("diffusion", "reconstruction", "quantisation", "segmentation")
+        return {name: getattr(self, f"weight_{name}") for name in terms}
 
 
-class Settings(BaseModel):
-    """The `comnet` section of a plans file. Unknown keys and values out of range are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Settings(MedNeXtOptions):
+    """The `comnet` section of a plans file: MedNeXt's options, the training's, and the parts of the other networks."""
 
     preset: str = Field("paper", description="The preset that the values started from.")
-
-    network_size: Literal["S", "B", "M", "L"] = Field("B", description="MedNeXt size.")
-    kernel_size: Literal[3, 5] = Field(3, description="Side of the depthwise kernels, voxels.")
-    base_channels: int = Field(32, ge=4, description="Channels of the first level (official sizes: 32).")
-    grn: bool = Field(True, description="Global Response Normalization in every block.")
-    checkpointing: Literal["none", "expansion", "block"] = Field(
-        "none", description="What is recomputed in the backward pass instead of kept."
-    )
-    gpu_kernels: Literal["torch", "triton"] = Field(
-        "torch", description="MedNeXt's kernels on a GPU: PyTorch's, or ours, which nobody has timed yet."
-    )
 
     patch_size: Axes = Field((112, 160, 128), description="Patch (S-I, A-P, L-R), voxels, before it is fitted.")
     batch_size: int = Field(1, ge=1, description="Patches per GPU and forward pass.")
@@ -136,7 +102,7 @@ class Settings(BaseModel):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on a CPU."
     )
-    smoothing: float = Field(1e-5, gt=0, description="Epsilon of the Dice and DSC++ terms.")
+    smoothing: float = Field(SMOOTHING, gt=0, description="Epsilon of the Dice and DSC++ terms.")
 
     foreground_probability: Probability = Field(0.33, description="Share of patches centred on tumour.")
     save_every: int = Field(5, ge=1, le=10, description="Epochs between two writings of checkpoint_latest.")
@@ -157,16 +123,16 @@ class Settings(BaseModel):
     )
 
     refiner: RefinerSettings = Field(default_factory=lambda: RefinerSettings.model_validate({}), description="Stage 2.")
-    segresnet: SegResNetSettings = Field(
-        default_factory=lambda: SegResNetSettings.model_validate({}), description="The baseline's network."
+    segresnet: SegResNetConfig = Field(
+        default_factory=lambda: SegResNetConfig.model_validate({}), description="The baseline's network."
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        if any(side < 2 * SIDE_MULTIPLE or side % SIDE_MULTIPLE for side in self.patch_size):
+        if any(side < 2 * SIDE_DIVISOR or side % SIDE_DIVISOR for side in self.patch_size):
             raise ValueError(
-                f"patch_size {list(self.patch_size)}: every side must be a multiple of {SIDE_MULTIPLE}, at least "
-                f"{2 * SIDE_MULTIPLE}"
+                f"patch_size {list(self.patch_size)}: every side must be a multiple of {SIDE_DIVISOR}, at least "
+                f"{2 * SIDE_DIVISOR}"
             )
         if self.effective_batch_size % self.batch_size:
             raise ValueError(
@@ -184,25 +150,6 @@ class Settings(BaseModel):
         own = {name: getattr(self.refiner, name) for name in names if getattr(self.refiner, name) is not None}
         return self.model_copy(update=own)
 
-    def architecture(self) -> dict[str, Any]:
-        """The `architecture` entry of an nnU-Net configuration that builds this network by its import path."""
-        return {
-            "network_class_name": "nnunetv2_comnet.networks.mednext_from_plans",
-            "arch_kwargs": {
-                "size": self.network_size,
-                "kernel_size": self.kernel_size,
-                "base_channels": self.base_channels,
-                "grn": self.grn,
-                "checkpointing": self.checkpointing,
-                "gpu_kernels": self.gpu_kernels,
-                "n_stages": len(STRIDES),
-                "strides": [list(stride) for stride in STRIDES],
-            },
-            "_kw_requires_import": [],
-        }
-
-
-STRIDES: tuple[Axes, ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
 
 # The demo is small and short enough for two CPU cores; it shows that the chain works, not what the method reaches.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -220,11 +167,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "refiner": {
             "max_epochs": 3,
             "codes_epochs": 2,
-            "sampling_steps": 10,
+            "num_inference_steps": 10,
             "patch_size": (32, 32, 32),
             "channels": 16,
             "autoencoder_channels": 16,
-            "average_decay": 0.98,
+            "ema_decay": 0.98,
         },
         "segresnet": {"init_filters": 8, "dropout": 0.0},
     },
@@ -240,10 +187,10 @@ def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
     """
     if preset not in PRESETS:
         raise ConfigurationError(f"unknown preset '{preset}'; there are: {', '.join(PRESETS)}")
-    section = {"preset": preset, **PRESETS[preset]}
+    section, names = {"preset": preset, **PRESETS[preset]}, old_names(RefinerSettings)
     for part, prefix in (("refiner", REFINER_PREFIX), ("segresnet", SEGRESNET_PREFIX)):
         given = {name.removeprefix(prefix): value for name, value in overrides.items() if name.startswith(prefix)}
-        section[part] = {**section.get(part, {}), **given}
+        section[part] = {**section.get(part, {}), **{names.get(name, name): value for name, value in given.items()}}
     own = {k: v for k, v in overrides.items() if not k.startswith((REFINER_PREFIX, SEGRESNET_PREFIX))}
     return parse_settings({**section, **own}, "settings")
 
@@ -269,8 +216,8 @@ def fit_patch(patch_size: Axes, median_shape: Axes) -> Axes:
     """The patch, made smaller on axes where the images are: rounded up to the next multiple of 16 voxels."""
 
     def fit(side: int, image: float) -> int:
-        needed = -(-int(image) // SIDE_MULTIPLE) * SIDE_MULTIPLE
-        return min(side, max(needed, 2 * SIDE_MULTIPLE))
+        needed = -(-int(image) // SIDE_DIVISOR) * SIDE_DIVISOR
+        return min(side, max(needed, 2 * SIDE_DIVISOR))
 
     z, y, x = (fit(side, image) for side, image in zip(patch_size, median_shape, strict=True))
     return z, y, x

@@ -54,7 +54,7 @@ def load_refiners(out: Path, trainer: str, folds: tuple[int, ...]) -> Refiners:
     by_fold = {}
     for fold, weights in zip(folds, predictor.list_of_parameters, strict=True):
         predictor.network.load_state_dict(weights)
-        average = predictor.network.average
+        average = predictor.network.ema
         assert isinstance(average, Refiner)
         by_fold[fold] = copy.deepcopy(average).eval()
     return Refiners(by_fold, predictor.steps, strengths_of(folder))

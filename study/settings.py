@@ -62,8 +62,8 @@ FULL = Study(
         refiner_keep_patches=True,
         refiner_codes_epochs=1,
         refiner_crops=2,
-        refiner_average_decay=0.99,
-        refiner_sampling_steps=25,
+        refiner_ema_decay=0.99,
+        refiner_num_inference_steps=25,
     ),
 )
 
@@ -87,7 +87,7 @@ QUICK = Study(
         refiner_channels=4,
         refiner_autoencoder_channels=4,
         refiner_codebook_size=8,
-        refiner_sampling_steps=2,
+        refiner_num_inference_steps=2,
     ),
 )
 

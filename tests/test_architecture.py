@@ -15,8 +15,8 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 # room that stands elsewhere than the room: the strengths' file is read in training, and measured by prediction.
 LEVELS = [
     {
-        "allocator", "crossval", "doctor", "errors", "files", "label_schemes", "nifti", "raw_dataset", "regions",
-        "run_record", "settings", "statistics", "text_tables", "workers",
+        "allocator", "configurations", "crossval", "doctor", "errors", "files", "label_schemes", "nifti", "raw_dataset",
+        "regions", "run_record", "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -32,6 +32,7 @@ SHELLS = {"system", "popen", "getoutput", "getstatusoutput"}  # of os and subpro
 TORCH_ONLY = {"networks", "losses", "refinement"}
 LIGHT = {
     "allocator",
+    "configurations",
     "dataset_conversion",
     "evaluation",
     "comparison",

@@ -62,3 +62,18 @@ def test_an_unknown_preset_lists_the_known() -> None:
 )
 def test_the_patch_shrinks_to_the_images(median: tuple, expected: tuple) -> None:
     assert fit_patch((112, 160, 128), median) == expected
+
+
+def test_settings_are_taken_by_the_names_that_they_had_before() -> None:
+    old = {"refiner_training_steps": 50, "refiner_sampling_steps": 5, "refiner_average_decay": 0.5}
+    new = {"refiner_num_train_timesteps": 50, "refiner_num_inference_steps": 5, "refiner_ema_decay": 0.5}
+    was = make_settings("demo", **old, refiner_parameterisation="noise")
+    assert was == make_settings("demo", **new, refiner_prediction_type="epsilon")
+    written = was.model_dump(mode="json")["refiner"]
+    assert {f"refiner_{name}" for name in written} > set(new)
+    assert not {f"refiner_{name}" for name in written} & set(old)
+
+
+def test_a_refusal_names_the_present_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^settings: refiner\.num_train_timesteps = 1: "):
+        parse_settings({"refiner": {"training_steps": 1}}, "settings")

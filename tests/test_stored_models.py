@@ -83,5 +83,7 @@ def test_plans_of_the_paper_preset_are_the_preset_s() -> None:
 def test_plans_of_before_are_read_by_their_names_of_before() -> None:
     section = json.loads((STORED / "corrdiff" / "plans.json").read_text())["comnet"]
     refiner = parse_settings(section, "plans").refiner
-    assert (refiner.training_steps, refiner.sampling_steps) == (100, 4)
-    assert (refiner.parameterisation, refiner.average_decay) == ("v", 0.97)
+    assert (refiner.num_train_timesteps, refiner.num_inference_steps) == (100, 4)
+    assert (refiner.prediction_type, refiner.ema_decay) == ("v_prediction", 0.97)
+    section["refiner"]["parameterisation"] = "noise"
+    assert parse_settings(section, "plans").refiner.prediction_type == "epsilon"

@@ -59,7 +59,7 @@ def counted(patch: Sequence[int]) -> list[Work]:
 
     with torch.device("meta"):
         network, x = mednext("B"), torch.empty(1, 4, *patch)
-        refiner, config = Refiner(RefinerConfig()), RefinerConfig()
+        refiner, config = Refiner(RefinerConfig(), image_channels=4, regions=3), RefinerConfig()
         tile, logits = torch.empty(1, 4, *config.patch_size), torch.empty(1, 3, *config.patch_size)
         latent = torch.empty(1, config.latent_channels, *(s // config.downsampling for s in config.patch_size))
         when = torch.empty(1)

@@ -8,12 +8,12 @@ import typer
 from pydantic import BaseModel
 
 from nnunetv2_comnet.cli.common import dataset_id, require_variables
+from nnunetv2_comnet.configurations import SegResNetConfig, old_names
 from nnunetv2_comnet.settings import (
     PRESETS,
     REFINER_PREFIX,
     SEGRESNET_PREFIX,
     RefinerSettings,
-    SegResNetSettings,
     Settings,
     make_settings,
 )
@@ -65,19 +65,23 @@ def _flag_type(annotation: Any) -> Any:
 
 
 def _flags(model: type[BaseModel], leave_out: set[str], prefix: str, panel: str) -> list[inspect.Parameter]:
-    """A keyword per field of a settings model."""
+    """A keyword per field of a settings model; hidden ones take the names that fields had before."""
+    names = {**{name: name for name in model.model_fields if name not in leave_out}, **old_names(model)}
     return [
         inspect.Parameter(
-            prefix + name,
+            prefix + spelling,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
-                _flag_type(field.annotation) | None,
-                typer.Option(help=f"{field.description} [{field.default}]", rich_help_panel=panel),
+                _flag_type(model.model_fields[name].annotation) | None,
+                typer.Option(
+                    help=f"{model.model_fields[name].description} [{model.model_fields[name].default}]",
+                    rich_help_panel=panel,
+                    hidden=spelling != name,
+                ),
             ],
         )
-        for name, field in model.model_fields.items()
-        if name not in leave_out
+        for spelling, name in names.items()
     ]
 
 
@@ -90,7 +94,7 @@ def _with_flag_per_setting() -> inspect.Signature:
     )
     # The strengths are measured, by `comnet calibrate`, not planned.
     flags += _flags(RefinerSettings, {"strength"}, REFINER_PREFIX, "Stage 2, the refiner [value of preset 'paper']")
-    flags += _flags(SegResNetSettings, set(), SEGRESNET_PREFIX, "The baseline, SegResNet [value of preset 'paper']")
+    flags += _flags(SegResNetConfig, set(), SEGRESNET_PREFIX, "The baseline, SegResNet [value of preset 'paper']")
     return inspect.Signature([*fixed, *flags])
 
 

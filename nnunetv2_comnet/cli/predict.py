@@ -61,7 +61,7 @@ def command(
         "the folds' average; none. (default: fold, where the model has a refiner)",
     ),
     steps: int | None = typer.Option(
-        None, rich_help_panel=REFINER, help="Reverse steps. (default: the plans' sampling_steps, 25 in the paper)"
+        None, rich_help_panel=REFINER, help="Reverse steps. (default: the plans' num_inference_steps, 25 in the paper)"
     ),
     samples: int = typer.Option(1, rich_help_panel=REFINER, help="Samples, averaged."),
     eta: float = typer.Option(0.0, rich_help_panel=REFINER, help="0: deterministic steps; 1: those of DDPM."),

@@ -86,7 +86,7 @@ class FoldMaps:
         """The fold's averaged refiner on coarse logits; folds draw independent noise, the same alone and in company."""
         options, number = self.options, fold if isinstance(fold, int) else 0
         return refine_volume(
-            cast(RefinedNetwork, as_refined(self.network)).average,
+            cast(RefinedNetwork, as_refined(self.network)).ema,
             window.image,
             logits,
             strengths=strengths,

@@ -265,8 +265,8 @@ class CoMNeTPredictor(nnUNetPredictor):
         """Reverse steps: the caller's, else the model's own; 0 where nothing is refined."""
         if refined is None or self.options.refine == "none":
             return 0
-        most = refined.average.config.training_steps
-        steps = self.options.steps or refined.sampling.steps
+        most = refined.ema.config.num_train_timesteps
+        steps = self.options.steps or refined.sampling.num_inference_steps
         if steps > most:
             raise ConfigurationError(f"steps must be from 1 to {most} for this model, got {steps}")
         return steps

@@ -3,10 +3,19 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_comnet.configurations import (
+    SIDE_DIVISOR,
+    STRIDES,
+    Checkpointing,
+    GpuKernels,
+    KernelSize,
+    MedNeXtOptions,
+)
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.networks.blocks import (
     BlockOptions,
@@ -16,12 +25,9 @@ from nnunetv2_comnet.networks.blocks import (
     OutputHead,
 )
 
-N_LEVELS = 5
-SIDE_DIVISOR = 16
-PLANS_STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
-CHECKPOINTING = ("none", "expansion", "block")
+N_LEVELS = len(STRIDES)
 GRN_DENOMINATORS = ("mean", "sum")
-GPU_KERNELS = ("torch", "triton")
+DEFAULT = MedNeXtOptions.model_validate({})
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +60,18 @@ class MedNeXtConfig:
     Raises ConfigurationError for a value that cannot be used.
     """
 
-    base_channels: int = 32
-    expansion: tuple[int, ...] = SIZES["B"].expansion
-    blocks: tuple[int, ...] = SIZES["B"].blocks
-    kernel_size: int = 3
+    base_channels: int = DEFAULT.base_channels
+    expansion: tuple[int, ...] = SIZES[DEFAULT.network_size].expansion
+    blocks: tuple[int, ...] = SIZES[DEFAULT.network_size].blocks
+    kernel_size: int = DEFAULT.kernel_size
     in_channels: int = 4
     out_channels: int = 3
-    grn: bool = True
+    grn: bool = DEFAULT.grn
     grn_in_first_down: bool = True
     grn_denominator: str = "mean"
     deep_supervision: bool = True
     heads: int = N_LEVELS
-    checkpointing: str = "none"
+    checkpointing: str = DEFAULT.checkpointing
 
     def __post_init__(self) -> None:
         for name in ("base_channels", "in_channels", "out_channels"):
@@ -76,9 +82,9 @@ class MedNeXtConfig:
             value = getattr(self, name)
             if len(value) != 9 or any(not isinstance(v, int) or v < 1 for v in value):
                 raise ConfigurationError(f"MedNeXt: {name} must be nine whole numbers of at least 1, got {value!r}")
-        check_choice("kernel_size", self.kernel_size, (3, 5))
+        check_choice("kernel_size", self.kernel_size, get_args(KernelSize))
         check_choice("grn_denominator", self.grn_denominator, GRN_DENOMINATORS)
-        check_choice("checkpointing", self.checkpointing, CHECKPOINTING)
+        check_choice("checkpointing", self.checkpointing, get_args(Checkpointing))
         check_choice("heads", self.heads, (1, N_LEVELS))
         if self.deep_supervision and self.heads != N_LEVELS:
             raise ConfigurationError(f"MedNeXt: deep supervision needs heads={N_LEVELS}, got heads={self.heads}")
@@ -188,17 +194,17 @@ def check_input(shape: Sequence[int], in_channels: int) -> None:
 
 
 def mednext(
-    size: str = "B",
-    kernel_size: int = 3,
+    size: str = DEFAULT.network_size,
+    kernel_size: int = DEFAULT.kernel_size,
     in_channels: int = 4,
     out_channels: int = 3,
-    grn: bool = True,
+    grn: bool = DEFAULT.grn,
     deep_supervision: bool = True,
     *,
-    base_channels: int = 32,
+    base_channels: int = DEFAULT.base_channels,
     grn_in_first_down: bool = True,
     grn_denominator: str = "mean",
-    checkpointing: str = "none",
+    checkpointing: str = DEFAULT.checkpointing,
 ) -> MedNeXt:
     """A MedNeXt of size "S", "B" (the default and the paper's), "M" or "L"; the options are those of MedNeXtConfig.
 
@@ -232,12 +238,12 @@ def mednext_from_plans(
     num_classes: int,
     deep_supervision: bool = True,
     *,
-    size: str = "B",
-    kernel_size: int = 3,
-    grn: bool = True,
-    base_channels: int = 32,
-    checkpointing: str = "none",
-    gpu_kernels: str = "torch",
+    size: str = DEFAULT.network_size,
+    kernel_size: int = DEFAULT.kernel_size,
+    grn: bool = DEFAULT.grn,
+    base_channels: int = DEFAULT.base_channels,
+    checkpointing: str = DEFAULT.checkpointing,
+    gpu_kernels: str = DEFAULT.gpu_kernels,
     strides: Sequence[Sequence[int]] | None = None,
     n_stages: int | None = None,
 ) -> MedNeXt:
@@ -248,9 +254,9 @@ def mednext_from_plans(
     cannot run the latter is told of in the log and gets the former. Raises ConfigurationError for strides or a number
     of stages other than MedNeXt's.
     """
-    check_choice("gpu_kernels", gpu_kernels, GPU_KERNELS)
-    if strides is not None and tuple(tuple(stride) for stride in strides) != PLANS_STRIDES:
-        raise ConfigurationError(f"MedNeXt: the plans' strides must be {[*map(list, PLANS_STRIDES)]}, got {strides!r}")
+    check_choice("gpu_kernels", gpu_kernels, get_args(GpuKernels))
+    if strides is not None and tuple(tuple(stride) for stride in strides) != STRIDES:
+        raise ConfigurationError(f"MedNeXt: the plans' strides must be {[*map(list, STRIDES)]}, got {strides!r}")
     if n_stages is not None and n_stages != N_LEVELS:
         raise ConfigurationError(f"MedNeXt: the plans' n_stages must be {N_LEVELS}, got {n_stages!r}")
     network = mednext(

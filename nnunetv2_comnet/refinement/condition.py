@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_comnet.configurations import RefinerConfig
 from nnunetv2_comnet.networks.blocks import BlockOptions, MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock
-from nnunetv2_comnet.refinement.config import RefinerConfig
 
 LEAST_PROBABILITY = 1e-3  # probabilities and their logits are clamped here: bounded, and no denormals
 LARGEST_LOGIT = math.log((1 - LEAST_PROBABILITY) / LEAST_PROBABILITY)
@@ -32,10 +32,10 @@ def condition_channels(image: Tensor, logits: Tensor) -> Tensor:
 class ConditionEncoder(nn.Module):
     """(B, C + 3R, D, H, W) -> features at 1, 1/2 and 1/4 of the latent grid, with c, 2c and 4c channels."""
 
-    def __init__(self, config: RefinerConfig) -> None:
+    def __init__(self, config: RefinerConfig, *, image_channels: int, regions: int) -> None:
         super().__init__()
         c, factor = config.channels, config.downsampling
-        self.stem = nn.Conv3d(config.image_channels + 3 * config.regions, c, factor, factor)
+        self.stem = nn.Conv3d(image_channels + 3 * regions, c, factor, factor)
         self.encode_0, self.down_0 = _blocks(c), MedNeXtDownBlock(c, 2 * c, OPTIONS)
         self.encode_1, self.down_1 = _blocks(2 * c), MedNeXtDownBlock(2 * c, 4 * c, OPTIONS)
         self.encode_2 = _blocks(4 * c)

@@ -14,9 +14,9 @@ from nnunetv2_comnet.refinement.volume import refine_volume
 class RefinedNetwork(nn.Module):
     """Image (B, C, D, H, W) -> refined logits (B, R, D, H, W), as stock nnU-Net predicts with it, tile by tile.
 
-    coarse: the frozen segmentation network, without deep supervision. refiner: what is trained. average: the moving
-    average of its weights, used wherever no gradient is wanted. strengths: alpha per region. `train()` reaches the
-    refiner alone. In a call with a target the answer is the terms of the loss instead.
+    coarse: the frozen segmentation network, without deep supervision. refiner: what is trained. ema: the
+    exponential moving average of its weights, used wherever no gradient is wanted. strengths: alpha per region.
+    `train()` reaches the refiner alone. In a call with a target the answer is the terms of the loss instead.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class RefinedNetwork(nn.Module):
         super().__init__()
         self.coarse = coarse.requires_grad_(False).eval()
         self.refiner = refiner
-        self.average = copy.deepcopy(refiner).requires_grad_(False).eval()
+        self.average = copy.deepcopy(refiner).requires_grad_(False).eval()  # its name in checkpoints
         self.objective = objective
         self.strengths = tuple(strengths)
         self.sampling = sampling
@@ -39,10 +39,14 @@ class RefinedNetwork(nn.Module):
 
     averaged_steps: Tensor
 
+    @property
+    def ema(self) -> Refiner:
+        return self.average
+
     def train(self, mode: bool = True) -> "RefinedNetwork":
         super().train(mode)
         self.coarse.eval()
-        self.average.eval()
+        self.ema.eval()
         return self
 
     def forward(
@@ -66,18 +70,18 @@ class RefinedNetwork(nn.Module):
     def refine(self, image: Tensor, logits: Tensor) -> Tensor:
         """Coarse logits (B, R, D, H, W) of one tile each -> corrected ones; noise is tied to the tile's own voxels."""
         refined = [
-            refine_volume(self.average, one, coarse, strengths=self.strengths, sampling=self.sampling).logits
+            refine_volume(self.ema, one, coarse, strengths=self.strengths, sampling=self.sampling).logits
             for one, coarse in zip(image, logits, strict=True)
         ]
         return torch.stack(refined).to(logits.dtype)
 
     @torch.no_grad()
-    def update_average(self, decay: float) -> None:
+    def update_ema(self, decay: float) -> None:
         """Moves the average towards the trained weights; quickly at first (min(decay, (1 + n) / (10 + n)))."""
         step = int(self.averaged_steps)
         keep = min(decay, (1 + step) / (10 + step))
         trained = self.refiner.state_dict()
-        for name, value in self.average.state_dict().items():
+        for name, value in self.ema.state_dict().items():
             if value.is_floating_point() and not name.startswith("quantizer."):
                 value.lerp_(trained[name], 1 - keep)
             else:

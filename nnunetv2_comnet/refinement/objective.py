@@ -1,5 +1,6 @@
 """The refiner's loss: 1 L_diff + 1 L_recon + 0.25 L_vq + 1 L_seg (CoMNeT, stage 2), each term by itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,29 +17,19 @@ CLOSED_WEIGHT = 0.05  # of the diffusion loss at latent voxels whose gate is clo
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """The weights of the four terms; the paper's by default."""
-
-    diffusion: float = 1.0
-    reconstruction: float = 1.0
-    quantisation: float = 0.25
-    segmentation: float = 1.0
-
-
-@dataclass(frozen=True)
 class Draw:
-    """The random part of one training step: times (B,) from 1 to T, and standard normal noise (2B, L, d, h, w)."""
+    """The random part of one training step: timesteps (B,) from 1 to T, and standard normal noise (2B, L, d, h, w)."""
 
-    time: Tensor
+    timestep: Tensor
     noise: Tensor
 
 
 def draw(refiner: Refiner, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
-    """Times and noise for a batch of coarse maps of `shape` (B, R, D, H, W), from a generator on the CPU."""
+    """Timesteps and noise for a batch of coarse maps of `shape` (B, R, D, H, W), from a generator on the CPU."""
     config = refiner.config
     grid = [side // config.downsampling for side in shape[2:]]
-    time = torch.randint(1, config.training_steps + 1, (shape[0],), generator=generator)
-    return Draw(time, torch.randn((2 * shape[0], config.latent_channels, *grid), generator=generator))
+    timestep = torch.randint(1, config.num_train_timesteps + 1, (shape[0],), generator=generator)
+    return Draw(timestep, torch.randn((2 * shape[0], config.latent_channels, *grid), generator=generator))
 
 
 class RefinerObjective(nn.Module):
@@ -98,21 +89,21 @@ class RefinerObjective(nn.Module):
     def _diffusion(
         self, refiner: Refiner, condition: Condition, values: Tensor, tokens: Tensor, drawn: Draw
     ) -> tuple[Tensor, Tensor]:
-        """L_diff at the drawn time and at the noisiest one, and the clean latent that the latter predicts.
+        """L_diff at the drawn timestep and at the noisiest one, and the clean latent that the latter predicts.
 
-        Only that one may supervise the segmentation: at small times the noisy latent holds the truth.
+        Only that one may supervise the segmentation: at small timesteps the noisy latent holds the truth.
         """
         schedule, batch = refiner.schedule, len(values)
         clean = refiner.standardise(values).repeat(2, 1, 1, 1, 1)
-        noisy = torch.full_like(drawn.time, schedule.noisy_time)
-        time = torch.cat([drawn.time, noisy]).to(values.device)
+        noisy = torch.full_like(drawn.timestep, schedule.noisy_timestep)
+        timestep = torch.cat([drawn.timestep, noisy]).to(values.device)
         noise = drawn.noise.to(values.device)
-        latent = schedule.diffuse(clean, noise, time)
+        latent = schedule.add_noise(clean, noise, timestep)
         twice = tuple(level.repeat(2, 1, 1, 1, 1) for level in condition)
-        prediction = refiner.denoiser(latent, time, twice).float()
-        error = (prediction - schedule.target(clean, noise, time)).square().mean(dim=1)  # (2B, d, h, w)
+        prediction = refiner.denoiser(latent, timestep, twice).float()
+        error = (prediction - schedule.target(clean, noise, timestep)).square().mean(dim=1)  # (2B, d, h, w)
         weight = torch.where(tokens, 1.0, CLOSED_WEIGHT).repeat(2, 1, 1, 1)
-        predicted, _ = schedule.clean_and_noise(latent[batch:], prediction[batch:], time[batch:])
+        predicted, _ = schedule.clean_and_noise(latent[batch:], prediction[batch:], timestep[batch:])
         return (weight * error).sum() / weight.sum(), predicted
 
     def _regression(self, refiner: Refiner, condition: Condition, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -128,6 +119,6 @@ class RefinerObjective(nn.Module):
         }
 
 
-def total(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """The weighted sum."""
-    return torch.stack([getattr(weights, name) * terms[name] for name in TERMS]).sum()
+def total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of `TERMS`, each by its weight."""
+    return torch.stack([weights[name] * terms[name] for name in TERMS]).sum()

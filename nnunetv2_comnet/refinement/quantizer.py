@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, distributed, nn
 
-from nnunetv2_comnet.refinement.config import RefinerConfig
+from nnunetv2_comnet.configurations import RefinerConfig
 
 _CHUNK = 32768  # tokens whose distances to all codes are held at once
 _FSQ_LEVELS = (8, 5, 5, 5)  # 1000 codes, the choice of its paper for about 2^10; other widths take 3 a channel

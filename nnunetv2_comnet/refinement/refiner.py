@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunetv2_comnet.configurations import RefinerConfig
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement.condition import LEAST_PROBABILITY, ConditionEncoder, condition_channels
-from nnunetv2_comnet.refinement.config import RefinerConfig
 from nnunetv2_comnet.refinement.denoiser import Denoiser
 from nnunetv2_comnet.refinement.gate import gate
 from nnunetv2_comnet.refinement.quantizer import build_quantizer
@@ -24,15 +24,15 @@ _LEAST_STD = 1e-3
 class Sampling:
     """How a residual is drawn: reverse steps (1 to T), eta (0: deterministic), samples averaged, seed of the noise."""
 
-    steps: int = 25
+    num_inference_steps: int
     eta: float = 0.0
     samples: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.samples < 1 or self.eta < 0 or self.seed < 0:
+        if self.num_inference_steps < 1 or self.samples < 1 or self.eta < 0 or self.seed < 0:
             raise ConfigurationError(
-                f"sampling needs steps and samples of 1 or more, eta and seed of 0 or more, got {self}"
+                f"sampling needs num_inference_steps and samples of 1 or more, eta and seed of 0 or more, got {self}"
             )
 
 
@@ -43,14 +43,15 @@ class Refiner(nn.Module):
     latent_square: Tensor
     latent_weight: Tensor
 
-    def __init__(self, config: RefinerConfig) -> None:
+    def __init__(self, config: RefinerConfig, *, image_channels: int, regions: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = ResidualEncoder(config), ResidualDecoder(config)
+        self.image_channels, self.regions = image_channels, regions
+        self.encoder, self.decoder = ResidualEncoder(config, regions), ResidualDecoder(config, regions)
         self.quantizer = build_quantizer(config)
-        self.condition = ConditionEncoder(config)
+        self.condition = ConditionEncoder(config, image_channels=image_channels, regions=regions)
         self.denoiser = Denoiser(config)
-        self.schedule = Schedule(config.training_steps, config.parameterisation)
+        self.schedule = Schedule(config.num_train_timesteps, config.prediction_type)
         # Moments of the codes where the gate is open, as moving averages with the weight that they hold.
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_square", torch.zeros(config.latent_channels))
@@ -59,9 +60,9 @@ class Refiner(nn.Module):
     def encode_condition(self, image: Tensor, logits: Tensor) -> Condition:
         """Image (B, C, D, H, W) and coarse logits (B, R, D, H, W), once for all reverse steps."""
         sides = logits.shape[2:]
-        if image.shape[1] != self.config.image_channels or logits.shape[1] != self.config.regions:
+        if image.shape[1] != self.image_channels or logits.shape[1] != self.regions:
             raise ConfigurationError(
-                f"refiner: expected {self.config.image_channels} image channels and {self.config.regions} regions, "
+                f"refiner: expected {self.image_channels} image channels and {self.regions} regions, "
                 f"got {image.shape[1]} and {logits.shape[1]}"
             )
         if image.shape[2:] != sides or any(side % self.config.side_divisor for side in sides):
@@ -80,9 +81,9 @@ class Refiner(nn.Module):
             return self.decode(self.destandardise(self.regress(condition)))
         clean = sample(
             self.schedule,
-            lambda latent, time: self.denoiser(latent, time, condition),
+            lambda latent, timestep: self.denoiser(latent, timestep, condition),
             noise,
-            steps=sampling.steps,
+            num_inference_steps=sampling.num_inference_steps,
             eta=sampling.eta,
             generator=generator,
         )
@@ -93,8 +94,8 @@ class Refiner(nn.Module):
         """The latent that the network without diffusion predicts: no noise goes in."""
         at_0 = condition[0]
         nothing = at_0.new_zeros((at_0.shape[0], self.config.latent_channels, *at_0.shape[2:]), dtype=torch.float32)
-        time = torch.full((at_0.shape[0],), self.config.training_steps, device=at_0.device)
-        latent: Tensor = self.denoiser(nothing, time, condition)
+        timestep = torch.full((at_0.shape[0],), self.config.num_train_timesteps, device=at_0.device)
+        latent: Tensor = self.denoiser(nothing, timestep, condition)
         return latent.float()
 
     def decode(self, values: Tensor) -> Tensor:

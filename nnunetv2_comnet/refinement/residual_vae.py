@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunetv2_comnet.refinement.config import RefinerConfig
+from nnunetv2_comnet.configurations import RefinerConfig
 
 ACTIVE_ABOVE = 0.05  # |r| from which a voxel counts as an error of the coarse map
 
@@ -28,9 +28,9 @@ class ResidualBlock(nn.Module):
 class ResidualEncoder(nn.Module):
     """Residual (B, R, D, H, W) -> latent (B, L, D/f, H/f, W/f)."""
 
-    def __init__(self, config: RefinerConfig) -> None:
+    def __init__(self, config: RefinerConfig, regions: int) -> None:
         super().__init__()
-        self.fold = nn.Conv3d(config.regions, config.autoencoder_channels, config.downsampling, config.downsampling)
+        self.fold = nn.Conv3d(regions, config.autoencoder_channels, config.downsampling, config.downsampling)
         self.blocks = nn.Sequential(*(ResidualBlock(config.autoencoder_channels) for _ in range(2)))
         self.to_latent = nn.Conv3d(config.autoencoder_channels, config.latent_channels, 1)
 
@@ -42,12 +42,12 @@ class ResidualEncoder(nn.Module):
 class ResidualDecoder(nn.Module):
     """Latent (B, L, d, h, w) -> residual (B, R, f*d, f*h, f*w) in (-1, 1). Its last layer starts at zero."""
 
-    def __init__(self, config: RefinerConfig) -> None:
+    def __init__(self, config: RefinerConfig, regions: int) -> None:
         super().__init__()
         self.factor = config.downsampling
         self.from_latent = nn.Conv3d(config.latent_channels, config.autoencoder_channels, 1)
         self.blocks = nn.Sequential(*(ResidualBlock(config.autoencoder_channels) for _ in range(2)))
-        self.unfold = nn.Conv3d(config.autoencoder_channels, config.regions * self.factor**3, 1)
+        self.unfold = nn.Conv3d(config.autoencoder_channels, regions * self.factor**3, 1)
         nn.init.zeros_(self.unfold.weight)
         assert self.unfold.bias is not None
         nn.init.zeros_(self.unfold.bias)

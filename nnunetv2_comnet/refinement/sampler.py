@@ -1,6 +1,6 @@
 """Reverse diffusion in any number of steps from 1 to T: DDIM (Song et al., 2021), eta 0, or with noise put back.
 
-The times are evenly spaced from T downwards ("trailing") and every step knows where it goes, so any number of steps
+The timesteps are evenly spaced from T downwards ("trailing") and every step knows where it goes, so any number of steps
 gives the exact mean for an exact denoiser; schedulers that assume a fixed stride do not.
 """
 
@@ -13,14 +13,17 @@ from torch import Tensor
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement.schedule import Schedule
 
-Denoise = Callable[[Tensor, Tensor], Tensor]  # latent z_t (B, L, d, h, w), times (B,) -> the denoiser's prediction
+Denoise = Callable[[Tensor, Tensor], Tensor]  # latent z_t (B, L, d, h, w), timesteps (B,) -> the denoiser's prediction
 
 
-def reverse_times(training_steps: int, steps: int) -> list[int]:
-    """The times of `steps` reverse steps, from T down to the last, and 0: steps + 1 numbers, strictly falling."""
-    if not 1 <= steps <= training_steps:
-        raise ConfigurationError(f"sampling steps must be from 1 to {training_steps}, got {steps}")
-    return [round(training_steps * (steps - i) / steps) for i in range(steps + 1)]
+def reverse_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    """The timesteps of the reverse steps, from T down to the last, and 0: one more than steps, strictly falling."""
+    if not 1 <= num_inference_steps <= num_train_timesteps:
+        raise ConfigurationError(
+            f"num_inference_steps must be from 1 to {num_train_timesteps}, got {num_inference_steps}"
+        )
+    left = range(num_inference_steps, -1, -1)
+    return [round(num_train_timesteps * steps / num_inference_steps) for steps in left]
 
 
 def sample(
@@ -28,7 +31,7 @@ def sample(
     denoise: Denoise,
     start: Tensor,
     *,
-    steps: int,
+    num_inference_steps: int,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -40,12 +43,11 @@ def sample(
     if eta < 0:
         raise ConfigurationError(f"eta must be 0 or more, got {eta}")
     latent = start.float()
-    times = reverse_times(schedule.training_steps, steps)
-    for now, then in itertools.pairwise(times):
-        time = torch.full((latent.shape[0],), now, device=latent.device)
-        prediction = denoise(latent, time).float()
+    for now, then in itertools.pairwise(reverse_timesteps(schedule.num_train_timesteps, num_inference_steps)):
+        timestep = torch.full((latent.shape[0],), now, device=latent.device)
+        prediction = denoise(latent, timestep).float()
         with torch.autocast(latent.device.type, enabled=False):
-            clean, eps = schedule.clean_and_noise(latent, prediction, time)
+            clean, eps = schedule.clean_and_noise(latent, prediction, timestep)
             fresh = _fresh_noise(schedule, now, then, eta)
             direction = (schedule.noise[then].square() - fresh.square()).clamp(min=0).sqrt()
             latent = schedule.signal[then] * clean + direction * eps

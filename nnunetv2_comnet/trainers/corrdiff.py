@@ -17,7 +17,7 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement.crop import crop, crop_boxes
 from nnunetv2_comnet.refinement.network import RefinedNetwork
-from nnunetv2_comnet.refinement.objective import TERMS, USAGE, LossWeights, RefinerObjective, draw, total
+from nnunetv2_comnet.refinement.objective import TERMS, USAGE, RefinerObjective, draw, total
 from nnunetv2_comnet.refinement.quantizer import perplexity
 from nnunetv2_comnet.settings import RefinerSettings, Settings
 from nnunetv2_comnet.strengths.strengths_file import STRENGTHS, read_strengths
@@ -111,7 +111,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         drawn = draw(refined.refiner, tuple(logits.shape), generator)
         terms = self.network(data, logits, target, drawn, learn_codes=learn_codes)
         self._usage += terms.get(USAGE, 0)
-        return total(terms, self._weights()), {name: float(terms[name].detach()) for name in TERMS}
+        return total(terms, self.settings.refiner.loss_weights), {name: float(terms[name].detach()) for name in TERMS}
 
     def _coarse_map(self, data: Tensor, keys: list[str]) -> Tensor:
         """Out-of-fold logits of a training patch, from memory where the epochs share their patches."""
@@ -154,18 +154,9 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         words = np.random.SeedSequence([self.seed, number, self.local_rank]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
-    def _weights(self) -> LossWeights:
-        refiner = self.settings.refiner
-        return LossWeights(
-            diffusion=refiner.weight_diffusion,
-            reconstruction=refiner.weight_reconstruction,
-            quantisation=refiner.weight_quantisation,
-            segmentation=refiner.weight_segmentation,
-        )
-
     def _optimiser_step(self) -> None:
         super()._optimiser_step()
-        self.refined.update_average(self.settings.refiner.average_decay)
+        self.refined.update_ema(self.settings.refiner.ema_decay)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Logs each term by itself and how many codes are in use."""
@@ -229,7 +220,7 @@ class nnUNetTrainerCoMNeTCorrDiffInFold(nnUNetTrainerCoMNeTCorrDiff):
 class nnUNetTrainerCoMNeTCorrDiffNoise(nnUNetTrainerCoMNeTCorrDiff):
     """Ablation: the denoiser predicts the noise, as in the paper."""
 
-    changes: ClassVar[Mapping[str, Any]] = {"parameterisation": "noise"}
+    changes: ClassVar[Mapping[str, Any]] = {"prediction_type": "epsilon"}
 
 
 class nnUNetTrainerCoMNeTDeterministic(nnUNetTrainerCoMNeTCorrDiff):

@@ -17,13 +17,14 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import distributed, nn
 
+from nnunetv2_comnet.configurations import STRIDES
 from nnunetv2_comnet.crossval import SPLITS
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
 from nnunetv2_comnet.raw_dataset import require_order
-from nnunetv2_comnet.settings import STRIDES, Settings
+from nnunetv2_comnet.settings import Settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trainers.loop import EpochLoop

@@ -11,7 +11,7 @@ from torch import nn
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.losses import dice_bce_loss
-from nnunetv2_comnet.networks.segresnet import SIDE_DIVISOR, SegResNetConfig, segresnet
+from nnunetv2_comnet.networks.segresnet import SIDE_DIVISOR, segresnet
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.settings import Settings, parse_settings
 from nnunetv2_comnet.trainers.device import tune_for_cpu
@@ -43,16 +43,7 @@ class nnUNetTrainerSegResNet(RecipeTrainer):
         if any(side % SIDE_DIVISOR for side in patch_size):
             raise ConfigurationError(f"patch {patch_size}: SegResNet needs sides that divide by {SIDE_DIVISOR}")
         sizes = parse_settings(plans_manager.plans.get(SECTION, {}), f"section '{SECTION}' of the plans").segresnet
-        network = segresnet(
-            SegResNetConfig(
-                in_channels=num_input_channels,
-                out_channels=num_output_channels,
-                init_filters=sizes.init_filters,
-                blocks_down=sizes.blocks_down,
-                blocks_up=sizes.blocks_up,
-                dropout=sizes.dropout,
-            )
-        )
+        network = segresnet(sizes, in_channels=num_input_channels, out_channels=num_output_channels)
         refuse_other_weights(network)
         return network
 

@@ -30,7 +30,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["bash", str(ROOT / "demo" / "run.sh"), str(out), "--cases", "10", "--max-epochs", "1"]
     words += ["--steps-per-epoch", "10", "--base-channels", "8", "--learning-rate", "0.005"]
     words += ["--refiner-max-epochs", "1", "--refiner-codes-epochs", "1", "--refiner-channels", "4"]
-    words += ["--refiner-autoencoder-channels", "4", "--refiner-codebook-size", "16", "--refiner-sampling-steps", "3"]
+    words += [
+        "--refiner-autoencoder-channels",
+        "4",
+        "--refiner-codebook-size",
+        "16",
+        "--refiner-num-inference-steps",
+        "3",
+    ]
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=2400)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]

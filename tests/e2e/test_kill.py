@@ -36,7 +36,7 @@ TINY = (
     *("--preset", "demo", "--base-channels", "4", "--patch-size", "32", "32", "32", "--save-every", "1"),
     *("--max-epochs", "4", "--steps-per-epoch", "4", "--refiner-max-epochs", "4", "--refiner-codes-epochs", "2"),
     *("--refiner-channels", "4", "--refiner-autoencoder-channels", "4", "--refiner-codebook-size", "16"),
-    *("--refiner-sampling-steps", "2"),
+    *("--refiner-num-inference-steps", "2"),
 )
 
 

@@ -82,7 +82,7 @@ def refined_model(blobs: Path, model: Path) -> Path:
         trainer.refined.coarse.load_state_dict(stage_1)
         generator = torch.Generator().manual_seed(fold)
         with torch.no_grad():
-            for parameter in trainer.refined.average.parameters():
+            for parameter in trainer.refined.ema.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
         trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
     return folder

@@ -77,8 +77,8 @@ def test_ensemble_refines_the_folds_average(refined_model: Path, model: Path, pa
         weights = torch.load(refined_model / f"fold_{fold}" / "checkpoint_final.pth", weights_only=False)
         predictor.network.load_state_dict(weights["network_weights"])
         refined = refine_volume(
-            predictor.network.average, data, torch.log(average / (1 - average)),
-            strengths=(1.0, 1.0, 1.0), sampling=Sampling(steps=2, seed=fold),
+            predictor.network.ema, data, torch.log(average / (1 - average)),
+            strengths=(1.0, 1.0, 1.0), sampling=Sampling(num_inference_steps=2, seed=fold),
         )  # fmt: skip
         expected += predictor.grids.probabilities(refined.logits, properties) / 2
     box = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])

@@ -11,7 +11,7 @@ SMALL = {"channels": 4, "autoencoder_channels": 8, "codebook_size": 16, "latent_
 
 def small_refiner(**changes: object) -> Refiner:
     torch.manual_seed(0)
-    return Refiner(RefinerConfig(**{**SMALL, **changes})).eval()  # type: ignore[arg-type]
+    return Refiner(RefinerConfig(**{**SMALL, **changes}), image_channels=4, regions=3).eval()  # type: ignore[arg-type]
 
 
 def awake(refiner: Refiner) -> Refiner:
@@ -36,7 +36,7 @@ def refined_network(refiner: Refiner, **options: object) -> RefinedNetwork:
         refiner,
         objective=RefinerObjective(smooth=1e-5, has_ignore_channel=False),
         strengths=(1.0, 1.0, 1.0),
-        sampling=Sampling(steps=3),
+        sampling=Sampling(num_inference_steps=3),
         **options,  # type: ignore[arg-type]
     )
 

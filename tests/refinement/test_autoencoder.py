@@ -84,5 +84,5 @@ def test_it_learns_what_a_small_lesion_was_missed() -> None:
 
 
 def test_the_decoder_starts_at_zero_whatever_the_code() -> None:
-    decoder = ResidualDecoder(small_refiner().config)
+    decoder = ResidualDecoder(small_refiner().config, 3)
     assert not decoder(10 * torch.randn(1, 4, 3, 3, 3)).any()

@@ -29,7 +29,7 @@ def two_lesions() -> tuple[torch.Tensor, torch.Tensor]:
 def test_skipping_sure_tiles_changes_nothing(eta: float) -> None:
     image, logits = two_lesions()
     refiner = awake(small_refiner(patch_size=PATCH))
-    options = {"strengths": (1.0, 1.0, 1.0), "sampling": Sampling(steps=2, eta=eta)}
+    options = {"strengths": (1.0, 1.0, 1.0), "sampling": Sampling(num_inference_steps=2, eta=eta)}
     skipped = refine_volume(refiner, image, logits, skip=True, **options)
     all_tiles = refine_volume(refiner, image, logits, skip=False, **options)
     assert 0 < skipped.tiles_run < skipped.tiles == all_tiles.tiles_run
@@ -41,7 +41,7 @@ def test_skipping_sure_tiles_changes_nothing(eta: float) -> None:
 def test_tiles_in_a_batch_are_tiles_one_by_one(eta: float) -> None:
     image, logits = two_lesions()
     refiner = awake(small_refiner(patch_size=PATCH, snap=False))  # nearest codes would turn a last bit into a jump
-    sampling = Sampling(steps=2, eta=eta, samples=2)
+    sampling = Sampling(num_inference_steps=2, eta=eta, samples=2)
     single, batch = (
         refine_volume(refiner, image, logits, strengths=(1, 1, 1), sampling=sampling, skip=False, at_once=at_once)
         for at_once in (1, 3)
@@ -63,7 +63,13 @@ def test_the_condition_is_encoded_once_for_all_samples_and_steps(monkeypatch: py
 
     monkeypatch.setattr(refiner, "encode_condition", counting)
     refined = refine_volume(
-        refiner, image, logits, strengths=(1, 1, 1), sampling=Sampling(steps=3, samples=4), skip=False, at_once=2
+        refiner,
+        image,
+        logits,
+        strengths=(1, 1, 1),
+        sampling=Sampling(num_inference_steps=3, samples=4),
+        skip=False,
+        at_once=2,
     )
     assert sum(tiles) == refined.tiles_run
     assert set(tiles) <= {1, 2}
@@ -75,7 +81,7 @@ def test_a_regions_correction_does_not_depend_on_the_others_strengths() -> None:
         -14.0,
         -14.0,
     )  # the first region is unsure at one end, the others at the other
-    refiner, sampling = awake(small_refiner(patch_size=PATCH)), Sampling(steps=2)
+    refiner, sampling = awake(small_refiner(patch_size=PATCH)), Sampling(num_inference_steps=2)
     whole = refine_volume(refiner, image, logits, strengths=(1, 1, 1), sampling=sampling)
     part = refine_volume(refiner, image, logits, strengths=(0, 0.5, 1), sampling=sampling)
     assert all(bool((whole.correction[region] != 0).any()) for region in range(3))
@@ -88,7 +94,7 @@ def test_a_sure_volume_is_not_touched_and_costs_nothing() -> None:
     image, _ = two_lesions()
     logits = torch.full((3, 18, 50, 21), -14.0)
     refined = refine_volume(
-        awake(small_refiner(patch_size=PATCH)), image, logits, strengths=(1, 1, 1), sampling=Sampling()
+        awake(small_refiner(patch_size=PATCH)), image, logits, strengths=(1, 1, 1), sampling=Sampling(25)
     )
     assert (refined.tiles_run, refined.tiles) == (0, 0)
     assert torch.equal(refined.logits, logits)
@@ -98,7 +104,11 @@ def test_far_ends_and_odd_sides_are_refined_too() -> None:
     generator = torch.Generator().manual_seed(0)
     image, logits = torch.randn((4, 17, 19, 13), generator=generator), torch.randn((3, 17, 19, 13), generator=generator)
     refined = refine_volume(
-        awake(small_refiner(patch_size=PATCH)), image, logits, strengths=(1, 1, 1), sampling=Sampling(steps=2)
+        awake(small_refiner(patch_size=PATCH)),
+        image,
+        logits,
+        strengths=(1, 1, 1),
+        sampling=Sampling(num_inference_steps=2),
     )
     assert (refined.correction != 0).float().mean() > 0.99
     assert torch.isfinite(refined.logits).all()

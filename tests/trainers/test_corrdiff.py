@@ -37,7 +37,7 @@ SHORT = {
     "refiner_channels": 4,
     "refiner_autoencoder_channels": 8,
     "refiner_codebook_size": 8,
-    "refiner_sampling_steps": 2,
+    "refiner_num_inference_steps": 2,
 }
 
 
@@ -251,7 +251,7 @@ def test_stage_1_of_other_plans_or_another_split_is_refused(blobs: Path, stage_1
 def test_the_variants_differ_in_what_their_names_say(blobs: Path, stage_1: Path) -> None:
     for kind, name, value in (
         (nnUNetTrainerCoMNeTCorrDiffInFold, "coarse_maps", "in-fold"),
-        (nnUNetTrainerCoMNeTCorrDiffNoise, "parameterisation", "noise"),
+        (nnUNetTrainerCoMNeTCorrDiffNoise, "prediction_type", "epsilon"),
         (nnUNetTrainerCoMNeTDeterministic, "objective", "deterministic"),
     ):
         trainer = make(blobs, kind)

@@ -21,7 +21,7 @@ plan:
   flags: [--max-epochs, "3", --steps-per-epoch, "4", --save-every, "1", --base-channels, "8",
           --patch-size, "32", "32", "32", --refiner-max-epochs, "2", --refiner-codes-epochs, "1",
           --refiner-channels, "4", --refiner-autoencoder-channels, "4", --refiner-codebook-size, "16",
-          --refiner-sampling-steps, "2"]
+          --refiner-num-inference-steps, "2"]
 predict:
   heldout: {id: 502, layout: utsw, source: new patients, parts: 2, flags: [--steps, "2", --entropy]}
 resources:

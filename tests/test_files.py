@@ -47,6 +47,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_killed_write_leaves_what_was_there_and_its_leftover_goes(tmp_path: Path) -> None:
     write_text(tmp_path / "kept.txt", "old")
     program = (
@@ -74,6 +75,7 @@ def test_a_broken_json_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "none.json")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a file name on Windows is always Unicode")
 def test_an_error_is_one_line_whatever_a_file_is_called() -> None:
     error = DataError(f"{os.fsdecode(b'a' + bytes([10, 27, 255]))}: é is bad")
     assert str(error) == "a\\n\\x1b\\udcff: é is bad"

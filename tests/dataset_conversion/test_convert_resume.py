@@ -128,6 +128,7 @@ def test_killed_in_between_then_resumed(tmp_path, run):
     assert not list((tmp_path / "out").rglob(".partial-*"))
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no process groups that a signal reaches")
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path, run):
     for index in range(40):
         write_utsw(tmp_path / "in", f"BT{index:04d}", index)

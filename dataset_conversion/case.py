@@ -212,7 +212,7 @@ def _read_channels(files: CaseFiles, settings: CaseSettings) -> tuple[dict[str, 
         if stack is not None:
             for channel in CHANNELS:
                 data = np.asfortranarray(stack.data[..., settings.stacked.index(channel)])
-                volumes[channel] = Volume(path, data, stack.grid, clean=False)
+                volumes[channel] = Volume(path, data, stack.affine, clean=False)
     else:
         for channel in CHANNELS:
             volume, problems = read_volume(files.channels[channel], settings.tolerance)
@@ -250,21 +250,21 @@ def _write(
     files: CaseFiles, settings: CaseSettings, volumes: Mapping[str, Volume], mask: ChosenMask, findings: list[Finding]
 ) -> CaseResult:
     folder, case = settings.dataset_folder, files.case
-    grid = volumes[CHANNELS[0]].grid
+    first = volumes[CHANNELS[0]]
     images = [(image_path(folder, case, index), volumes[channel]) for index, channel in enumerate(CHANNELS)]
     label = label_path(folder, case)
     unchanged = {target: volume.path for target, volume in images if volume.clean}
     unchanged |= {label: mask.path} if mask.usable_as_it_is else {}
-    for target, volume in [*images, (label, Volume(mask.path, mask.labels, grid, clean=False))]:
+    for target, volume in [*images, (label, Volume(mask.path, mask.labels, first.affine, clean=False))]:
         if settings.link and target in unchanged:
             link_whole(target, unchanged[target])
         else:
-            write_volume(target, volume.data, volume.grid.affine)
+            write_volume(target, volume.data, volume.affine)
     if settings.preview:
         from nnunetv2_comnet.dataset_conversion.preview import draw_preview
 
         shown = {channel: volume.data for channel, volume in volumes.items()}
-        draw_preview(preview_path(folder, case), case, shown, mask.labels, grid.affine)
+        draw_preview(preview_path(folder, case), case, shown, mask.labels, first.affine)
     else:
         preview_path(folder, case).unlink(missing_ok=True)  # an older picture would show what is no longer there
     written = sorted({label for members in settings.scheme.regions.values() for label in members})
@@ -276,8 +276,8 @@ def _write(
         mask_file=mask.path.name,
         label_map=mask.applied_map,
         links=len(unchanged) if settings.link else 0,
-        shape=grid.shape,
-        spacing_mm=tuple(round(float(value), 6) for value in grid.spacing_mm),
+        shape=first.grid.shape,
+        spacing_mm=tuple(round(value, 6) for value in first.grid.spacing_mm),
         voxels={str(label): mask.voxels.get(label, 0) for label in written},
         linkable={str(target.relative_to(folder)): str(source) for target, source in unchanged.items()},
     )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
-from nnunetv2_comnet.dataset_conversion.volumes import Grid, grid_differences
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.label_schemes import ET
 
 LABEL_TOLERANCE = 1e-3  # labels nearer to an integer than this are rounded
@@ -29,8 +29,8 @@ Array = npt.NDArray[Any]
 def same_grid(reference: Grid, reference_name: str, grid: Grid, path: Path, tolerance: float) -> list[Finding]:
     """Shape, spacing, origin and direction of a file against the case's first channel."""
     return [
-        error(code, f"{path.name} does not lie on the grid of {reference_name}: {text}")
-        for code, text in grid_differences(reference, grid, tolerance)
+        error(f"{found.what}-mismatch", f"{path.name} does not lie on the grid of {reference_name}: {found.of_equals}")
+        for found in grid.differences(reference, tolerance)
     ]
 
 

@@ -26,8 +26,8 @@ from nnunetv2_comnet.dataset_conversion.target import (
     prepare_folder,
     write_or_remove,
 )
-from nnunetv2_comnet.dataset_conversion.volumes import GEOMETRY_TOLERANCE
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.grid import TOLERANCE
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 FOLDS = 5
@@ -50,7 +50,7 @@ class ConversionOptions:
     label_policy: str | None = None
     label_map: Mapping[int, int] = field(default_factory=dict)
     variant: str | None = None
-    tolerance: float = GEOMETRY_TOLERANCE
+    tolerance: float = TOLERANCE
     keep_empty: bool = False
     metadata: Path | None = None
     metadata_key: str | None = None

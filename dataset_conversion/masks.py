@@ -11,8 +11,9 @@ import numpy.typing as npt
 from nnunetv2_comnet.dataset_conversion import checks
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
 from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource
-from nnunetv2_comnet.dataset_conversion.volumes import Grid, Volume, read_volume
+from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.label_schemes import LabelScheme
 
 

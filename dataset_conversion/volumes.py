@@ -20,45 +20,30 @@ from nibabel import imageglobals
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
 from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.nifti import unpacked, voxels_start
 
-GEOMETRY_TOLERANCE = 1e-3  # mm for spacing and origin, no unit for direction cosines
 GZIP_LEVEL = 1  # nibabel's own
 _GZIP_FORMAT = 31  # zlib's number for a gzip stream; the date in it is 0, so that the same data give the same file
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels lie: `shape` of three axes, `affine` (4, 4) from voxel indices to RAS millimetres."""
-
-    shape: tuple[int, ...]
-    affine: npt.NDArray[np.float64]
-
-    @property
-    def spacing_mm(self) -> npt.NDArray[np.float64]:
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
-
-    @property
-    def origin_mm(self) -> npt.NDArray[np.float64]:
-        return self.affine[:3, 3]
-
-    @property
-    def direction(self) -> npt.NDArray[np.float64]:
-        return self.affine[:3, :3] / self.spacing_mm
 
 
 @dataclass(frozen=True)
 class Volume:
     """The true values of a file (scaling applied, native byte order), 3-D or with the channels as fourth axis.
 
-    `clean` says that the file can be used as it is: compressed, unscaled, qform and sform both set and equal.
+    `affine` (4, 4) leads from voxel indices to RAS millimetres. `clean` says that the file can be used as it is:
+    compressed, unscaled, qform and sform both set and equal.
     """
 
     path: Path
     data: npt.NDArray[Any]
-    grid: Grid
+    affine: npt.NDArray[np.float64]
     clean: bool
+
+    @property
+    def grid(self) -> Grid:
+        """Of its three axes in space."""
+        return Grid.from_affine(self.data.shape[:3], self.affine)
 
 
 def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volume | None, list[Finding]]:
@@ -82,7 +67,7 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
         return None, findings
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
     clean = path.name.endswith(".nii.gz") and min(codes) > 0 and not scaled
-    return Volume(path, data, Grid(tuple(shape[:3]), affine), clean), findings
+    return Volume(path, data, affine, clean), findings
 
 
 def _read_image(path: Path) -> tuple[Any, memoryview]:
@@ -143,48 +128,27 @@ def _affine(
     affine = np.asarray(sform if s_code else qform, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         return None, [error("bad-affine", f"{path.name}: the affine is singular or not finite")]
-    grid = Grid(shape, affine)
-    if q_code and s_code and (differences := grid_differences(grid, Grid(shape, np.asarray(qform)), tolerance)):
-        text = "; ".join(text for _, text in differences)
+    grid = Grid.from_affine(shape, affine)
+    if q_code and s_code and (differences := Grid.from_affine(shape, qform).differences(grid, tolerance)):
+        text = "; ".join(difference.of_equals for difference in differences)
         return None, [error("qform-sform", f"{path.name}: qform and sform place the image differently ({text})")]
     try:
-        seen_by_itk = _affine_of_itk(path)
+        seen_by_itk = _grid_of_itk(path)
     except RuntimeError as problem:
         code = "bad-affine" if "orthonormal" in str(problem) else "unreadable"
         return None, [error(code, f"{path.name}: SimpleITK, nnU-Net's reader, refuses it: {_last_line(problem)}")]
-    if differences := grid_differences(grid, Grid(shape, seen_by_itk), tolerance):
-        text = "; ".join(text for _, text in differences)
+    if differences := seen_by_itk.differences(grid, tolerance):
+        text = "; ".join(difference.of_equals for difference in differences)
         return None, [error("readers-disagree", f"{path.name}: nibabel and SimpleITK place it differently ({text})")]
     return affine, []
 
 
-def _affine_of_itk(path: Path) -> npt.NDArray[np.float64]:
+def _grid_of_itk(path: Path) -> Grid:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    size = reader.GetDimension()
-    affine = np.eye(4)
-    direction = np.array(reader.GetDirection()).reshape(size, size)[:3, :3]
-    affine[:3, :3] = direction * np.array(reader.GetSpacing())[:3]
-    affine[:3, 3] = np.array(reader.GetOrigin())[:3]
-    return _LPS_TO_RAS @ affine
-
-
-def grid_differences(first: Grid, second: Grid, tolerance: float) -> list[tuple[str, str]]:
-    """What differs beyond `tolerance`, as pairs of a code (`shape-mismatch`, ...) and a text with both values."""
-    if first.shape != second.shape:
-        return [("shape-mismatch", f"shape {first.shape} against {second.shape}")]
-    pairs = (
-        ("spacing-mismatch", "spacing in mm", first.spacing_mm, second.spacing_mm),
-        ("origin-mismatch", "origin in mm", first.origin_mm, second.origin_mm),
-        ("direction-mismatch", "direction", first.direction, second.direction),
-    )
-    found = []
-    for code, what, one, other in pairs:
-        if not np.abs(one - other).max() <= tolerance:
-            found.append((code, f"{what} {_numbers(one)} against {_numbers(other)}"))
-    return found
+    return Grid.from_sitk(reader, 3)
 
 
 def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
@@ -212,10 +176,6 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], affine_bytes: bytes) -
     header = io.BytesIO()
     image.header.write_to(header)
     return header.getvalue()
-
-
-def _numbers(values: npt.NDArray[np.float64]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in np.ravel(values)) + ")"
 
 
 def _one_line(problem: Exception) -> str:

@@ -15,8 +15,8 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 # room that stands elsewhere than the room: the strengths' file is read in training, and measured by prediction.
 LEVELS = [
     {
-        "allocator", "configurations", "crossval", "doctor", "errors", "files", "label_schemes", "nifti", "raw_dataset",
-        "regions", "run_record", "settings", "statistics", "text_tables", "workers",
+        "allocator", "configurations", "crossval", "doctor", "errors", "files", "grid", "label_schemes", "nifti",
+        "raw_dataset", "regions", "run_record", "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -43,6 +43,7 @@ LIGHT = {
     "settings",
     "doctor",
     "files",
+    "grid",
     "nifti",
     "raw_dataset",
     "crossval",

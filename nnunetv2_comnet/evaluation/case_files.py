@@ -69,17 +69,13 @@ def evaluate_case(files: CaseFiles) -> Outcome:
             f"{files.reference} has label {strange}, which is none of its dataset's; convert it with `comnet convert`"
         )
         return Outcome(CaseScores(files.case, BAD_REFERENCE, note, {}))
+    spacing_mm = truth.grid.spacing_mm_zyx
     state, note, prediction = _read_prediction(files, truth)
     if prediction is None:
-        scores = missing_scores(label_map(truth), truth.spacing_mm_zyx, files.regions, files.protocol, only=files.only)
+        scores = missing_scores(label_map(truth), spacing_mm, files.regions, files.protocol, only=files.only)
         return Outcome(CaseScores(files.case, state, note, scores))
     scores = score_case(
-        label_map(truth),
-        label_map(prediction),
-        truth.spacing_mm_zyx,
-        files.regions,
-        files.protocol,
-        only=files.only,
+        label_map(truth), label_map(prediction), spacing_mm, files.regions, files.protocol, only=files.only
     )
     note, bins = _add_calibration(files, truth, scores)
     ordered = {region: {m: values[m] for m in METRICS if m in values} for region, values in scores.items()}
@@ -94,7 +90,7 @@ def _read_prediction(files: CaseFiles, truth: Image) -> tuple[str, str, Image | 
         image = read_image(files.prediction)
     except DataError as error:
         return UNREADABLE, f"{error}; scored as missing", None
-    difference = image.difference_from(truth)
+    difference = image.grid.difference(truth.grid)
     if difference:
         return OTHER_GRID, f"{files.prediction} is on another grid: {difference}; scored as missing", None
     strange = unknown_labels(image, files.known_labels)
@@ -110,7 +106,7 @@ def _add_calibration(
     if not files.probabilities or not any(files.wants(name) for name in ("ece_brain", "ece_tumour", "brier")):
         return "", {}
     labels = label_map(truth)
-    near = near_tumour(labels > 0, truth.spacing_mm_zyx)
+    near = near_tumour(labels > 0, truth.grid.spacing_mm_zyx)
     note, brain = _brain(files, truth)
     bins = {}
     for name, members in files.regions.items():
@@ -137,7 +133,7 @@ def _brain(files: CaseFiles, truth: Image) -> tuple[str, Mask | None]:
 
 def _read_map(path: Path, truth: Image) -> np.ndarray:
     image = read_image(path)
-    difference = image.difference_from(truth)
+    difference = image.grid.difference(truth.grid)
     if difference:
         raise DataError(f"{path} is on another grid: {difference}")
     return image.voxels

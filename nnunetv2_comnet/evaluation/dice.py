@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.nifti import read_sitk
 from nnunetv2_comnet.regions import region_mask, short_name
 from nnunetv2_comnet.text_tables import aligned, markdown, number
 
 BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
 _ENDING = ".nii.gz"
-_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
 
 
 @dataclass(frozen=True)
@@ -113,19 +113,12 @@ def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.intege
     import SimpleITK
 
     images = [read_sitk(reference), read_sitk(prediction)]
-    for what in ("Size", "Spacing", "Origin", "Direction"):
-        first, second = (np.array(getattr(image, f"Get{what}")()) for image in images)
-        if first.shape != second.shape or not np.allclose(first, second, rtol=0, atol=_GRID_TOLERANCE):
-            raise DataError(
-                f"{prediction} is on another grid than {reference}: {what.lower()} {_plain(second)} where "
-                f"{_plain(first)} is expected; predict on the reference's own images"
-            )
+    if difference := Grid.from_sitk(images[1]).difference(Grid.from_sitk(images[0])):
+        raise DataError(
+            f"{prediction} is on another grid than {reference}: {difference}; predict on the reference's own images"
+        )
     truth, predicted = (SimpleITK.GetArrayFromImage(image) for image in images)
     return truth, predicted
-
-
-def _plain(values: npt.NDArray[np.generic]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values.tolist()) + ")"
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> list[str]:

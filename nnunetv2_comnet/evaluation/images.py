@@ -1,6 +1,6 @@
 """Reads label maps and maps of numbers, and says in one line what is wrong with one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.nifti import read_sitk
 from nnunetv2_comnet.regions import Regions
 
 ENDING = ".nii.gz"
-_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
 _LEVELS_UP = 3
 _MOST_LABEL = 255
 _NO_REGION = ("background", "ignore")
@@ -22,24 +22,11 @@ _NO_REGION = ("background", "ignore")
 
 @dataclass(frozen=True)
 class Image:
-    """Voxels (Z, Y, X) and the grid they lie on: size, spacing, origin, direction as SimpleITK gives them (x first)."""
+    """Voxels (Z, Y, X) and the grid they lie on."""
 
     path: Path
     voxels: npt.NDArray[Any]
-    grid: Mapping[str, tuple[float, ...]]
-
-    @property
-    def spacing_mm_zyx(self) -> tuple[float, ...]:
-        """Edge lengths of a voxel, z first."""
-        return tuple(reversed(self.grid["spacing"]))
-
-    def difference_from(self, other: "Image") -> str:
-        """In which way this image lies on another grid than `other`; empty where it does not."""
-        for what, mine in self.grid.items():
-            expected = other.grid[what]
-            if len(mine) != len(expected) or not np.allclose(mine, expected, rtol=0, atol=_GRID_TOLERANCE):
-                return f"{what} {_plain(mine)} where {_plain(expected)} is expected"
-        return ""
+    grid: Grid
 
 
 def read_image(path: Path) -> Image:
@@ -52,8 +39,7 @@ def read_image(path: Path) -> Image:
         raise DataError(f"{path} holds colours or complex numbers; one number per voxel is expected")
     if voxels.ndim != 3:
         raise DataError(f"{path} has {voxels.ndim} axes; three are expected, without a channel axis")
-    grid = {what.lower(): tuple(getattr(image, f"Get{what}")()) for what in ("Size", "Spacing", "Origin", "Direction")}
-    return Image(path, voxels, grid)
+    return Image(path, voxels, Grid.from_sitk(image))
 
 
 def unknown_labels(image: Image, known: Collection[int]) -> str:
@@ -97,7 +83,3 @@ def _regions(path: Path) -> Regions:
     if not regions or not all(0 < label <= _MOST_LABEL for members in regions.values() for label in members or (0,)):
         raise DataError(f"{path} must name regions, each with labels from 1 to {_MOST_LABEL}")
     return Regions(regions)
-
-
-def _plain(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

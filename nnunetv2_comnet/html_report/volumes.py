@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.html_report.sources import CaseFiles
 from nnunetv2_comnet.nifti import read_sitk
 
 Volume = npt.NDArray[Any]
-_GRID_TOLERANCE = 1e-3  # mm, and for the direction's cosines
 _MARGIN_VOXELS = 2
 
 
@@ -45,28 +45,13 @@ class CaseVolumes:
         return [*self.images.values(), *labels, *self.maps.values()]
 
 
-@dataclass(frozen=True)
-class _Grid:
-    size: tuple[int, ...]
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[float, ...]
-
-    def difference(self, other: "_Grid") -> str:
-        """What differs, in a word; "" for the same grid."""
-        for name in ("size", "spacing", "origin", "direction"):
-            if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=_GRID_TOLERANCE):
-                return name
-        return ""
-
-
 def read_case(files: CaseFiles) -> CaseVolumes:
     """Reads all files of a case and cuts them to the head.
 
     The prediction's grid is the case's (else the truth's, else the first image's); files on another are left out.
     """
     result = CaseVolumes(files.case)
-    grid: _Grid | None = None
+    grid: Grid | None = None
     for what, path in _in_order(files):
         try:
             volume, own = _read(path)
@@ -74,15 +59,15 @@ def read_case(files: CaseFiles) -> CaseVolumes:
             result.notes.append(f"{what}: {error}".replace(str(path), path.name))
             continue
         grid = grid or own
-        if difference := grid.difference(own):
-            result.notes.append(f"{what} is on another grid ({difference} differs) and is not shown")
+        if difference := own.difference(grid):
+            result.notes.append(f"{what} is on another grid ({difference}) and is not shown")
             continue
         _keep(result, what, volume)
     if grid is None:
         result.notes.append("no file of this case can be read")
         return result
-    result.spacing_mm_zyx = (grid.spacing[2], grid.spacing[1], grid.spacing[0])
-    result.full_zyx = tuple(reversed(grid.size))
+    result.spacing_mm_zyx = (grid.spacing_mm[2], grid.spacing_mm[1], grid.spacing_mm[0])
+    result.full_zyx = tuple(reversed(grid.shape))
     _cut(result)
     return result
 
@@ -91,8 +76,8 @@ def read_labels(*paths: Path) -> list[Volume]:
     """Label maps, oriented, uint8. Raises `DataError` where one is unreadable or on another grid than the first."""
     found = [_read(path) for path in paths]
     for path, (_, grid) in zip(paths, found, strict=True):
-        if difference := found[0][1].difference(grid):
-            raise DataError(f"{path} is on another grid than {paths[0]}: {difference} differs")
+        if difference := grid.difference(found[0][1]):
+            raise DataError(f"{path} is on another grid than {paths[0]}: {difference}")
     return [_as_labels(volume) for volume, _ in found]
 
 
@@ -152,12 +137,11 @@ def _all_cut(volumes: Mapping[str, Volume], cut: tuple[slice, ...]) -> dict[str,
     return {name: volume[cut] for name, volume in volumes.items()}
 
 
-def _read(path: Path) -> tuple[Volume, _Grid]:
+def _read(path: Path) -> tuple[Volume, Grid]:
     import SimpleITK
 
     image = read_sitk(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(f"{path.name} is not one volume of three axes")
     image = SimpleITK.DICOMOrient(image, "LPS")
-    grid = _Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return SimpleITK.GetArrayFromImage(image), grid
+    return SimpleITK.GetArrayFromImage(image), Grid.from_sitk(image)

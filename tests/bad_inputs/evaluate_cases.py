@@ -127,17 +127,17 @@ PREDICTIONS = (
     told(
         "a prediction on another grid",
         spoilt(files.with_affine(files.shifted)),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: origin (-0, -0, 5) where (0, 0, 0) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: origin in mm (0, 0, 5) where (0, 0, 0) is expected; scored as missing",
     ),
     told(
         "a prediction mirrored",
         spoilt(files.with_affine(files.mirrored)),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: direction (-1, 0, 0, 0, 1, 0, 0, 0, 1) where (1, 0, 0, 0, 1, 0, 0, 0, 1) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: direction (1, 0, 0, 0, -1, 0, 0, 0, 1) where (-1, 0, 0, 0, -1, 0, 0, 0, 1) is expected; scored as missing",
     ),
     told(
         "a prediction of another size",
         spoilt(files.with_voxels(lambda mask: mask[1:])),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: size (19, 18, 16) where (20, 18, 16) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: shape (19, 18, 16) where (20, 18, 16) is expected; scored as missing",
     ),
     told(
         "a prediction with two axes",

@@ -98,7 +98,9 @@ def test_missing_prediction_is_named(tmp_path: Path) -> None:
 def test_other_grid_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "truth", "A", TRUTH)
     _write(tmp_path / "prediction", "A", TRUTH, spacing=2.0)
-    with pytest.raises(DataError, match=r"A\.nii\.gz is on another grid .* spacing \(2, 2, 2\) where \(1, 1, 1\)"):
+    with pytest.raises(
+        DataError, match=r"A\.nii\.gz is on another grid .* spacing in mm \(2, 2, 2\) where \(1, 1, 1\)"
+    ):
         dice_table(tmp_path / "truth", tmp_path / "prediction", REGIONS)
 
 

@@ -102,10 +102,10 @@ STATES = {
     "K": "unusable-reference",
 }  # fmt: skip
 SAID = {
-    "C": "another grid: spacing (1, 1, 2) where (1, 1, 1) is expected",
-    "D": "another grid: origin (5, 0, 0) where (0, 0, 0)",
-    "E": "another grid: direction (-1, 0, 0, 0, 1, 0, 0, 0, 1) where",
-    "F": "another grid: size (22, 24, 19) where (22, 24, 20)",
+    "C": "another grid: spacing in mm (1, 1, 2) where (1, 1, 1) is expected",
+    "D": "another grid: origin in mm (-5, 0, 0) where (0, 0, 0)",
+    "E": "another grid: direction (1, 0, 0, 0, -1, 0, 0, 0, 1) where",
+    "F": "another grid: shape (22, 24, 19) where (22, 24, 20)",
     "G": "has label 4, which no region holds",
     "H": "cannot be read: it is not gzipped",
     "I": "I.nii.gz does not exist; scored as missing",

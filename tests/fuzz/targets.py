@@ -18,9 +18,10 @@ from nnunetv2_comnet.dataset_conversion.layouts.base import MaskSource
 from nnunetv2_comnet.dataset_conversion.layouts.custom import load_custom_layout
 from nnunetv2_comnet.dataset_conversion.masks import choose_mask
 from nnunetv2_comnet.dataset_conversion.scan import scan
-from nnunetv2_comnet.dataset_conversion.volumes import Grid, read_volume
+from nnunetv2_comnet.dataset_conversion.volumes import read_volume
 from nnunetv2_comnet.evaluation.images import read_image, regions_beside, unknown_labels
 from nnunetv2_comnet.evaluation.results import read_evaluation
+from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.inference.cases import find_cases
 from nnunetv2_comnet.inference.images import read_images
 from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thresholds
@@ -132,7 +133,7 @@ def _mask(data: Any, folder: Path) -> None:
     path = folder / "mask.nii.gz"
     nibabel.save(image, path)
     source = MaskSource("seg", ("{case}.nii.gz",))
-    grid = Grid(data.shape, affine)
+    grid = Grid.from_affine(data.shape, affine)
     chosen, findings = choose_mask({"seg": path}, [source], BRATS_124, {}, grid, "t1.nii.gz", 1e-3)
     assert (chosen is None) == any(finding.severity == "error" for finding in findings)
     assert all("\n" not in finding.text for finding in findings)

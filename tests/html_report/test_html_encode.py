@@ -149,7 +149,7 @@ def test_one_bad_file_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
     assert not case.images
     assert case.prediction is not None
     assert case.notes == [
-        "truth is on another grid (size differs) and is not shown",
+        "truth is on another grid (shape (6, 5, 3) where (6, 5, 4) is expected) and is not shown",
         "T1c: A_0000.nii.gz cannot be read: it is not gzipped; copy or make it again",
     ]
     nothing = read_case(CaseFiles("A", {"T1c": broken}, None, None, {}))

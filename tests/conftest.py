@@ -5,9 +5,7 @@ The threads are set in tests/__init__.py, which is imported before this file and
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import nibabel
@@ -16,13 +14,13 @@ import pytest
 from hypothesis import settings
 
 from nnunetv2_comnet.trainers.device import tune_for_cpu
+from tests.running import Seen, run_alone, run_here
 
-BIN = Path(sys.executable).parent
 DATASET = "Dataset501_Blobs"
 settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
 settings.load_profile("untimed")
 TABLE = "table"  # a test's property by this name is printed in the end
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Seen]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -39,20 +37,11 @@ def _fast_cpu() -> None:
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Runs an installed command and returns what it printed; `env` adds variables, None removes one."""
+    """Runs a command: `comnet` in this process unless told `alone`; `env` adds variables, None removes one."""
 
-    def call(
-        *words: str, env: dict[str, str | None] | None = None, timeout: int = 900
-    ) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, "COLUMNS": "200", **(env or {})}
-        return subprocess.run(
-            [str(BIN / words[0]), *words[1:]],
-            env={name: value for name, value in variables.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+    def call(*words: object, env: Mapping[str, str | None] | None = None, alone: bool = False) -> Seen:
+        start = run_alone if alone or words[0] != "comnet" else run_here
+        return start([str(word) for word in words], {"COLUMNS": "200", **(env or {})})
 
     return call
 

@@ -25,7 +25,7 @@ def test_paint_orders_by_hand() -> None:
     "regions", [{"a": (1, 2, 3), "b": (3,)}, {"a": (1,), "b": (1, 2)}], ids=["two labels left", "none left"]
 )
 def test_a_scheme_that_no_label_map_can_hold_is_refused(regions) -> None:
-    with pytest.raises(ConfigurationError, match="exactly one must be left"):
+    with pytest.raises(ConfigurationError):
         Regions(regions).told_by_labels()
 
 
@@ -36,7 +36,7 @@ def test_source_labels_map_to_the_written_ones() -> None:
 
 def test_a_users_label_map_extends_the_scheme_and_is_checked() -> None:
     assert BRATS_124.with_label_map({3: 1, 5: 0}).canonical(np.array([3, 5, 4])).tolist() == [1, 0, 3]
-    with pytest.raises(ConfigurationError, match="label map 3:7"):
+    with pytest.raises(ConfigurationError, match="3:7"):
         BRATS_124.with_label_map({3: 7})
 
 

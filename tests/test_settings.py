@@ -23,11 +23,11 @@ def test_every_preset_is_valid(preset: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"network_size": "XL"}, "network_size = 'XL': input should be 'S', 'B', 'M' or 'L'"),
-        ({"patch_size": (100, 160, 128)}, "every side must be a multiple of 16"),
-        ({"effective_batch_size": 3, "batch_size": 2}, "must be a multiple of batch_size 2"),
+        ({"network_size": "XL"}, "network_size"),
+        ({"patch_size": (100, 160, 128)}, "patch_size"),
+        ({"effective_batch_size": 3, "batch_size": 2}, "batch_size 2"),
         ({"learning_rate": 0}, "learning_rate = 0"),
-        ({"gamma": (1.5, 0.7)}, "in rising order"),
+        ({"gamma": (1.5, 0.7)}, "gamma"),
         ({"learnign_rate": 1e-3}, "learnign_rate"),
         ({"save_every": 50}, "save_every = 50"),
         ({"modality_dropout": 1.5}, "modality_dropout = 1.5"),

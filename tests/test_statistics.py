@@ -31,7 +31,7 @@ def test_the_interval_moves_with_the_differences_and_narrows_with_cases() -> Non
 
 
 def test_no_difference_is_refused() -> None:
-    with pytest.raises(DataError, match="have no mean"):
+    with pytest.raises(DataError):
         statistics.paired_interval([])
 
 

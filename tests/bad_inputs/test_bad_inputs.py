@@ -11,7 +11,7 @@ import pytest
 
 from tests.bad_inputs.case import BadInput, filled, meets, named
 from tests.bad_inputs.corpus import CORPUS, as_markdown
-from tests.bad_inputs.running import Seen, run_here, run_in_shell
+from tests.running import Seen, run_alone, run_here
 
 Places = dict[str, Path]
 ROOT = Path(__file__).parents[2]
@@ -42,13 +42,13 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def check(case: BadInput, seen: Seen, here: Path, before: dict[str, tuple[int, int]], places: Places) -> None:
-    lines = seen.err.splitlines()
+    lines = seen.stderr.splitlines()
     if case.command == "nnUNetv2_train":  # beside which stock nnU-Net and torch have warnings of their own
         lines = [line for line in lines if line.startswith("comnet: ")]
     wanted = [filled(line, places) for line in case.says]
-    assert "Traceback" not in seen.err + seen.out
+    assert "Traceback" not in seen.stderr + seen.stdout
     assert [line for line, want in zip(lines, wanted, strict=False) if not meets(line, want)] == []
-    assert (seen.code, len(lines)) == (case.code, len(wanted)), seen.err
+    assert (seen.returncode, len(lines)) == (case.code, len(wanted)), seen.stderr
     after = files_below(here)
     changed = [name for name, status in after.items() if before.get(name) != status]
     assert [name for name in changed if not any(fnmatch(name, filled(p, places)) for p in case.makes)] == []
@@ -78,7 +78,7 @@ def test_a_bad_input_gets_its_words(
     before = files_below(here)
     words = [filled(word, shared_places) for word in shlex.split(case.words)]
     seen = run_here(words, variables(case, shared_places))
-    said = " / ".join(seen.err.splitlines()) or case.report or "it works"
+    said = " / ".join(seen.stderr.splitlines()) or case.report or "it works"
     rows.append((number, case.command, case.title, named(said, shared_places)))
     check(case, seen, here, before, shared_places)
 
@@ -88,7 +88,7 @@ def test_a_shell_sees_the_same(number: int, case: BadInput, here: Path, shared_p
     case.make(here)
     before = files_below(here)
     words = [filled(word, shared_places) for word in shlex.split(case.words)]
-    check(case, run_in_shell(words, variables(case, shared_places)), here, before, shared_places)
+    check(case, run_alone(words, variables(case, shared_places)), here, before, shared_places)
 
 
 def test_the_cases_are_distinct() -> None:

@@ -54,7 +54,7 @@ def test_a_cell_without_a_value_of_every_model_ranks_nobody() -> None:
     ranking = rank_models({"A": A, "B": holed, "C": gone}, [True, True], PAIRS)
     assert ranking.mean_ranks == {"A": 1, "B": 2, "C": 3}  # case 1, ET alone
     assert (ranking.cases, ranking.cells, ranking.left_out) == (1, 1, 3)
-    with pytest.raises(DataError, match="nothing can be ranked"):
+    with pytest.raises(DataError):
         rank_models({"A": A, "B": np.full((2, 2), np.nan)}, [True, True], [("A", "B")])
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from cv_world import World
+from cv_setup import Setup
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def setup(tmp_path: Path) -> Setup:
     """Two folds of two cases, no model yet."""
-    return World(tmp_path / "world")
+    return Setup(tmp_path / "setup")

@@ -24,12 +24,12 @@ def test_a_model_is_read(text: str, expected: tuple) -> None:
 
 @pytest.mark.parametrize("text", ["", "=nnUNetTrainer", "a:b:c:d", "nnUNetTrainer:", "name="])
 def test_what_is_no_model_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not a model; write TRAINER"):
+    with pytest.raises(ConfigurationError, match="TRAINER"):
         parse_model(text, "P", "C")
 
 
 def test_two_models_of_one_name_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="2 models are called MedNeXt; name one otherwise"):
+    with pytest.raises(ConfigurationError, match="MedNeXt"):
         parse_models(["nnUNetTrainerCoMNeT", "MedNeXt=nnUNetTrainer:Q"], "P", "C")
 
 
@@ -57,5 +57,5 @@ def test_the_data_are_known_by_the_converters_notes(dataset_json: dict, kind: st
 def test_the_user_may_say_what_the_data_are() -> None:
     assert describe_data({"numTraining": 625}, "utsw").is_the_papers
     assert describe_data({"converted_by": "x, layout utsw"}, "generated").kind == "generated"
-    with pytest.raises(ConfigurationError, match="there are: auto, utsw, generated, other"):
+    with pytest.raises(ConfigurationError, match="auto, utsw, generated, other"):
         describe_data({}, "real")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cv_world import MEDNEXT, PLANS, World, mask
+from cv_setup import MEDNEXT, PLANS, Setup, mask
 
 from nnunetv2_comnet.cv_report.dataset import open_dataset
 from nnunetv2_comnet.cv_report.held_out import find_held_out, read_cross_validation
@@ -18,31 +18,31 @@ def probabilities(labels: np.ndarray) -> np.ndarray:
     return np.stack([np.where(np.isin(labels, part), SURE, UNSURE) for part in ((1, 2, 3), (1, 3), (3,))])
 
 
-def calibrate(world: World) -> Calibration:
-    trained = TrainedModel(parse_model(MEDNEXT, PLANS, "3d_fullres"), world.folder(MEDNEXT))
-    held_out = find_held_out(trained, read_cross_validation(world.preprocessed))
-    return held_out_calibration(held_out, open_dataset(world.preprocessed, None))
+def calibrate(setup: Setup) -> Calibration:
+    trained = TrainedModel(parse_model(MEDNEXT, PLANS, "3d_fullres"), setup.folder(MEDNEXT))
+    held_out = find_held_out(trained, read_cross_validation(setup.preprocessed))
+    return held_out_calibration(held_out, open_dataset(setup.preprocessed, None))
 
 
-def keep_probabilities(world: World, *, flipped: bool = True) -> None:
+def keep_probabilities(setup: Setup, *, flipped: bool = True) -> None:
     """As nnU-Net's SimpleITKIOWithReorient has them: on axes to the right, front and top (an LPS image flipped)."""
     for fold, cases in enumerate(("AB", "CD")):
         for case in cases:
             maps = probabilities(mask())
             maps = maps[:, :, ::-1, ::-1] if flipped else maps
-            path = world.folder(MEDNEXT) / f"fold_{fold}" / "validation" / f"{case}.npz"
+            path = setup.folder(MEDNEXT) / f"fold_{fold}" / "validation" / f"{case}.npz"
             np.savez_compressed(path, probabilities=maps.astype(np.float32))
 
 
-def test_without_probabilities_there_is_no_table(world: World) -> None:
-    world.add(MEDNEXT)
-    assert calibrate(world) == Calibration(None, 0)
+def test_without_probabilities_there_is_no_table(setup: Setup) -> None:
+    setup.add(MEDNEXT)
+    assert calibrate(setup) == Calibration(None, 0)
 
 
-def test_the_table_by_hand_on_the_readers_axes(world: World) -> None:
-    world.add(MEDNEXT)
-    keep_probabilities(world)
-    found = calibrate(world)
+def test_the_table_by_hand_on_the_readers_axes(setup: Setup) -> None:
+    setup.add(MEDNEXT)
+    keep_probabilities(setup)
+    found = calibrate(setup)
     assert (found.cases, found.notes) == (4, ())
     assert found.table is not None
     bins = found.table["regions"]["ET"]["tumour"]
@@ -56,34 +56,34 @@ def test_the_table_by_hand_on_the_readers_axes(world: World) -> None:
 
 
 def test_an_image_on_other_axes_is_turned(tmp_path) -> None:
-    world = World(tmp_path, direction="RAS")  # already as the reader wants it: nothing to flip
-    world.add(MEDNEXT)
-    keep_probabilities(world, flipped=False)
-    found = calibrate(world)
+    setup = Setup(tmp_path, direction="RAS")  # already as the reader wants it: nothing to flip
+    setup.add(MEDNEXT)
+    keep_probabilities(setup, flipped=False)
+    found = calibrate(setup)
     assert found.cases == 4
     assert found.table is not None
     assert ece_of(found.table["regions"]["WT"]["tumour"]) == pytest.approx(0.25)
 
 
-def test_probabilities_of_another_mask_are_not_used(world: World) -> None:
-    world.add(MEDNEXT)
-    keep_probabilities(world)
-    keep_wrong = world.folder(MEDNEXT) / "fold_1" / "validation"
+def test_probabilities_of_another_mask_are_not_used(setup: Setup) -> None:
+    setup.add(MEDNEXT)
+    keep_probabilities(setup)
+    keep_wrong = setup.folder(MEDNEXT) / "fold_1" / "validation"
     np.savez_compressed(keep_wrong / "C.npz", probabilities=probabilities(mask()))  # not turned
     np.savez_compressed(keep_wrong / "D.npz", probabilities=probabilities(mask())[:, :2])
     (keep_wrong.parents[1] / "fold_0" / "validation" / "A.npz").write_bytes(b"PK")
-    found = calibrate(world)
+    found = calibrate(setup)
     assert found.cases == 1
     said = " ".join(found.notes)
     for words in ("C.npz is not of the mask beside it", "D.npz has shape", "A.npz cannot be read", "over 1 of 4"):
         assert words in said, words
 
 
-def test_an_unknown_reader_is_said(world: World) -> None:
-    folder = world.add(MEDNEXT)
-    keep_probabilities(world)
+def test_an_unknown_reader_is_said(setup: Setup) -> None:
+    folder = setup.add(MEDNEXT)
+    keep_probabilities(setup)
     (folder / "plans.json").write_text(json.dumps({"image_reader_writer": "Tiff3DIO"}))
-    found = calibrate(world)
+    found = calibrate(setup)
     assert found.table is None
     assert "axes of reader Tiff3DIO are not known" in found.notes[0]
 

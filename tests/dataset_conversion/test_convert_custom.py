@@ -72,18 +72,18 @@ def test_cavity_as_own_numbers(tmp_path, comnet):
 @pytest.mark.parametrize(
     ("change", "needle"),
     [
-        ({"channels": {"T1n": "{case}/a"}}, "channels lacks T1c, T2w, FLAIR"),
+        ({"channels": {"T1n": "{case}/a"}}, "T1c, T2w, FLAIR"),
         ({"channels": {"T1": "{case}/a"}}, "channels.T1"),
-        ({"case": "["}, "case: '[' is not a regular expression"),
-        ({"labels": "brats"}, "labels 'brats' is no scheme; the schemes are brats-1-2-4"),
+        ({"case": "["}, "case: '['"),
+        ({"labels": "brats"}, "brats-1-2-4"),
         ({"labels": {1: "NECROSIS"}}, "labels"),
-        ({"labels": {0: "NCR"}}, "labels lists 0"),
-        ({"labels": {1: "RC", 2: "CC"}}, "both RC and CC"),
+        ({"labels": {0: "NCR"}}, "labels"),
+        ({"labels": {1: "RC", 2: "CC"}}, "RC"),
         ({"masks": []}, "masks"),
-        ({"masks": [{"kind": "seg", "files": "seg.nii.gz"}]}, "pattern 'seg.nii.gz' has no {case}"),
-        ({"stacked": ["T1n"]}, "stacked must name each of T1n, T1c, T2w, FLAIR once"),
-        ({"label_policies": {"best": ["gold"]}}, "label policy 'best' must list some of the masks' kinds: seg"),
-        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"masks": [{"kind": "seg", "files": "seg.nii.gz"}]}, "seg.nii.gz"),
+        ({"stacked": ["T1n"]}, "stacked"),
+        ({"label_policies": {"best": ["gold"]}}, "best"),
+        ({"colour": "red"}, "colour"),
     ],
 )
 def test_mistakes_in_the_file_name_the_key(tmp_path, comnet, change, needle):

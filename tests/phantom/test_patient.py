@@ -162,5 +162,5 @@ def test_other_seeds_are_other_patients(patients: list[PhantomPatient]) -> None:
 
 @pytest.mark.parametrize("spacing_mm", [0.0, -1.0, 0.1, 30.0, float("nan")])
 def test_impossible_spacing_is_refused(spacing_mm: float) -> None:
-    with pytest.raises(ConfigurationError, match=r"0\.5 to 8 mm"):
+    with pytest.raises(ConfigurationError):
         generate(1, spacing_mm)

@@ -58,14 +58,14 @@ def test_a_file_by_hand_needs_no_more_than_the_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "cannot be read as JSON"),
-        ("[]", 'holds no rules; expected {"rules": [{"rule": "fill-holes", ...}, ...]}'),
-        ('{"input_folder": {}, "postprocessing_fns": []}', "holds no rules"),  # nnU-Net's postprocessing.json
-        ('{"rules": [], "format": 9}', "is of format 9, this version reads 1"),
-        ('{"rules": [{"rule": "fill"}]}', "rules.json: there is no rule 'fill'"),
-        ('{"rules": [], "regions": {"whole tumor": 3}}', "its regions must be names with lists of labels"),
-        ('{"rules": [], "regions": [1]}', "its regions must be names with lists of labels"),
-        ('{"rules": [{"rule": "fill-holes", "region": "RC"}], "regions": {"lesion": [1]}}', "there is no region 'RC'"),
+        ("{", "JSON"),
+        ("[]", "rules"),
+        ('{"input_folder": {}, "postprocessing_fns": []}', "rules"),  # nnU-Net's postprocessing.json
+        ('{"rules": [], "format": 9}', "format 9"),
+        ('{"rules": [{"rule": "fill"}]}', "fill"),
+        ('{"rules": [], "regions": {"whole tumor": 3}}', "regions"),
+        ('{"rules": [], "regions": [1]}', "regions"),
+        ('{"rules": [{"rule": "fill-holes", "region": "RC"}], "regions": {"lesion": [1]}}', "RC"),
     ],
 )
 def test_another_file_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -79,9 +79,9 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, text: str, said: st
 
 
 def test_rules_of_other_regions_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"made for regions whole tumor \[1, 2, 3\].*where this model has"):
+    with pytest.raises(ConfigurationError, match=r"whole tumor \[1, 2, 3\]"):
         RuleFile((), BRATS_123.regions).for_regions(BRATS_CAVITY.regions)
-    with pytest.raises(ConfigurationError, match="there is no region 'RC'"):
+    with pytest.raises(ConfigurationError, match="RC"):
         RuleFile((FillHoles(region="RC"),)).for_regions(BRATS_123.regions)
 
 
@@ -127,8 +127,8 @@ def test_no_rules_are_an_empty_pickle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "voxel_mm3", "said"),
     [
-        (EVERY_RULE, 1.0, "'decide by probability over WT 0.4, enhancing tumor 0.55, inside all regions around' needs"),
-        (LABEL_RULES, None, "'drop ET components under 3.5 mm3 (18-connected)' needs one voxel size"),
+        (EVERY_RULE, 1.0, "decide by probability over WT 0.4, enhancing tumor 0.55"),
+        (LABEL_RULES, None, "3.5 mm3"),
     ],
 )
 def test_what_the_stock_command_cannot_apply_gets_no_pickle(
@@ -149,5 +149,5 @@ def test_thresholds_in_the_file_stand_before_the_rules_on_labels(tmp_path: Path)
     load = load_postprocessing(tmp_path / FILE, BRATS_123.regions, Options())
     same(load(predicted(before, (1, 1, 1), maps)), "een")
     for options in (Options(nested=True), Options(thresholds={"whole tumor": 0.4})):
-        with pytest.raises(ConfigurationError, match="has thresholds of its own: leave out --thresholds and --nested"):
+        with pytest.raises(ConfigurationError, match=r"--thresholds.*--nested"):
             load_postprocessing(tmp_path / FILE, BRATS_123.regions, options)

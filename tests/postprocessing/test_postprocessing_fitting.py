@@ -302,25 +302,25 @@ def test_thresholds_of_several_regions_are_one_rule() -> None:
 
 def test_cases_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     one = cases_of({0: [([], [])] * 3})
-    with pytest.raises(ConfigurationError, match="two folds or more"):
+    with pytest.raises(ConfigurationError):
         fitted(one)
     other = cases_of({0: [([], [])], 1: [([], [])]})
     other.masks[Path("case01-truth")] = np.zeros((2, 3, 4), np.uint8)
-    with pytest.raises(DataError, match=r"case01-prediction is on another grid than case01-truth: \(34, 30, 32\)"):
+    with pytest.raises(DataError, match=r"case01-prediction.*case01-truth.*\(34, 30, 32\)"):
         fitted(other)
     other.masks[Path("case01-truth")] = np.full(SHAPE, 7, np.uint8)
-    with pytest.raises(DataError, match=r"case01-truth holds label 7, which no region of dataset\.json has"):
+    with pytest.raises(DataError, match=r"case01-truth.*label 7"):
         fitted(other)
     broken = tmp_path / "case.npz"
     broken.write_bytes(b"nothing")
     cases = Cases()
     for fold in (0, 1):
         cases.add(fold, tumour(), tumour(), broken)
-    with pytest.raises(DataError, match=r"case\.npz holds no probabilities that can be read; write it again"):
+    with pytest.raises(DataError, match=r"case\.npz"):
         fitted(cases)
     np.savez(broken, probabilities=np.zeros((3, 2, 2, 2), np.float32))
-    with pytest.raises(DataError, match=r"probabilities of shape \(3, 2, 2, 2\), expected \(3, 34, 30, 32\)"):
+    with pytest.raises(DataError, match=r"\(3, 2, 2, 2\).*\(3, 34, 30, 32\)"):
         fitted(cases)
-    with pytest.raises(ConfigurationError, match="protocol legacy has no lesion_dice: use --metric dice"):
+    with pytest.raises(ConfigurationError, match=r"legacy.*lesion_dice.*--metric dice"):
         fitted(other, protocol="legacy", metric="both")
     assert PredictedCase("a", 0, Path("p"), Path("t")).probabilities is None

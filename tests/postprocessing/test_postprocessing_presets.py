@@ -149,7 +149,7 @@ def test_fakingit2024_drops_small_cavities_where_data_have_them() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_names() -> None:
-    with pytest.raises(ConfigurationError, match="no preset 'hope'; there are: isensee2020, kaist2021"):
+    with pytest.raises(ConfigurationError, match=r"hope.*isensee2020, kaist2021"):
         preset_named("hope")
-    with pytest.raises(ConfigurationError, match="there is no region 'enhancing tumor'"):
+    with pytest.raises(ConfigurationError, match="enhancing tumor"):
         preset_rules("isensee2020", Regions({"lesion": (1,)}))

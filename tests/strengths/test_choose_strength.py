@@ -63,7 +63,7 @@ def test_regions_choose_by_themselves() -> None:
 
 
 def test_one_fold_cannot_test_what_it_chose() -> None:
-    with pytest.raises(ConfigurationError, match="two folds or more"):
+    with pytest.raises(ConfigurationError):
         choose(table(np.zeros((9, 4))), [0] * 9)
 
 

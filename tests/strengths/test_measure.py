@@ -125,6 +125,6 @@ def test_mistakes_get_one_line(blobs: Path, results: Path, model: Path, patients
     (results / "calibration.json").write_text('{"format": 1, "strength": {"liver": 1}, "checkpoints": {}}')
     code, _, errors = comnet("predict", "-i", patients, "-o", results / "out", "-m", results, "-device", "cpu")
     assert code == 1
-    assert "calibrates liver" in errors
+    assert "liver" in errors
     assert errors.count("\n") == 1
     assert not (results / "out").exists()

@@ -99,7 +99,7 @@ def test_resuming_from_a_checkpoint_that_runs_a_command_is_refused(
     content: dict[str, Any] = torch.load(tmp_path / "ours.pth", weights_only=True)
     torch.save({**content, "more": Touch(tmp_path / "ran")}, tmp_path / "evil.pth")
     other = make(blobs, tmp_path / "other", max_epochs=2)
-    with pytest.raises(SystemExit, match=r"evil\.pth is refused: beside weights it holds posix\.system") as caught:
+    with pytest.raises(SystemExit, match=r"evil\.pth.*posix\.system") as caught:
         other.load_checkpoint(str(tmp_path / "evil.pth"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()

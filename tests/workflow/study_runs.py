@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.conftest import BIN
+from tests.running import BIN
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "workflow"

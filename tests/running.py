@@ -13,7 +13,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, Any
@@ -22,22 +21,15 @@ BIN = Path(sys.executable).parent
 SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # Python's own choice
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What came of a command."""
-
-    code: int
-    out: str
-    err: str
+Seen = subprocess.CompletedProcess[str]
 
 
-def run_in_shell(words: Sequence[str], env: Mapping[str, str | None]) -> Seen:
-    """The installed command, as a process."""
+def run_alone(words: Sequence[str], env: Mapping[str, str | None]) -> Seen:
+    """The installed command as a process of its own; a variable that is None is removed."""
     variables = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
-    done = subprocess.run(
-        [str(BIN / words[0]), *words[1:]], env=variables, capture_output=True, text=True, timeout=600, check=False
+    return subprocess.run(
+        [str(BIN / words[0]), *words[1:]], env=variables, capture_output=True, text=True, timeout=900, check=False
     )
-    return Seen(done.returncode, done.stdout, done.stderr)
 
 
 def run_here(words: Sequence[str], env: Mapping[str, str | None]) -> Seen:
@@ -50,7 +42,7 @@ def run_here(words: Sequence[str], env: Mapping[str, str | None]) -> Seen:
             code = _exit_code(entry)
         finally:
             sys.argv = before
-    return Seen(code, out.getvalue(), err.getvalue())
+    return Seen(words, code, out.getvalue(), err.getvalue())
 
 
 def _exit_code(entry: Any) -> int:

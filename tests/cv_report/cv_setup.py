@@ -50,7 +50,7 @@ def write(path: Path, voxels: np.ndarray, direction: str = "LPS") -> None:
     SimpleITK.WriteImage(image, str(path))
 
 
-class World:
+class Setup:
     """nnU-Net's three folders under `root`."""
 
     def __init__(self, root: Path, direction: str = "LPS", **description: Any) -> None:

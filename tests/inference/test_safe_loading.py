@@ -135,9 +135,9 @@ def test_a_model_that_is_not_the_manifests_is_refused_before_it_is_loaded(
     refused(copied, "manifest.json.absent", "--manifest", f"{manifest}.absent")
     # A checkpoint that nothing could load: its hash is told, not what loading it says.
     (copied / CHECKPOINT).write_bytes(b"exchanged")
-    refused(copied, CHECKPOINT, "--manifest", manifest)
+    refused(copied, str(CHECKPOINT), "--manifest", manifest)
     (copied / CHECKPOINT).unlink()
-    refused(copied, CHECKPOINT, "--manifest", manifest)
+    refused(copied, str(CHECKPOINT), "--manifest", manifest)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_worker_that_dies_costs_only_its_own_task(how: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("work", [die, no_memory])
 def test_without_a_result_for_it_the_run_ends_in_one_line(work) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(DataError, match="^patient 3: "):
+    with pytest.raises(DataError, match=r"^patient 3: "):
         list(run_all(work, [3, 4], 2, name=lambda item: f"patient {item}"))
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from nnunetv2_comnet.dataset_conversion.layouts import LAYOUTS
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout
 from nnunetv2_comnet.dataset_conversion.scan import CaseFiles, scan
+from nnunetv2_comnet.dataset_json import FILE, RESTORE, read_dataset_json
 from nnunetv2_comnet.errors import ComnetError, ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, written_whole
 from nnunetv2_comnet.label_schemes import LabelScheme
@@ -82,10 +83,9 @@ def predict_cases(
 
 def require_channels(model: Path) -> None:
     """Raises `ConfigurationError` for a model that does not take the four sequences in the converter's order."""
-    named = read_json(model / "dataset.json").get("channel_names", {})
-    channels = [named[key] for key in sorted(named, key=int)]
-    if channels != list(CHANNELS):
-        raise ConfigurationError(f"{model} takes {channels or 'unknown channels'}, this container gives {CHANNELS}")
+    channels = read_dataset_json(model / FILE, ("channel_names",), RESTORE).channels
+    if channels != tuple(CHANNELS):
+        raise ConfigurationError(f"{model} takes {list(channels)}, this container gives {CHANNELS}")
 
 
 def or_flat(layout: Layout) -> Layout:

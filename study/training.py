@@ -13,8 +13,7 @@ from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_comnet.crossval import folds_with
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json
-from nnunetv2_comnet.inference.model_folder import CHECKPOINT, regions_of
+from nnunetv2_comnet.inference.model_folder import CHECKPOINT, dataset_of
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.strengths.measure import calibrate
 from nnunetv2_comnet.strengths.strengths_file import Calibration, read_calibration, read_strengths
@@ -83,9 +82,7 @@ def calibrate_model(out: Path, trainer: str) -> None:
 def strengths_of(folder: Path) -> tuple[float, ...] | None:
     """The calibrated alpha per region, in the order of dataset.json; None where there is none of these checkpoints."""
     try:
-        return read_strengths(
-            folder, list(regions_of(read_json(folder / "dataset.json"))), folds_with(folder, CHECKPOINT)
-        )
+        return read_strengths(folder, list(dataset_of(folder).regions), folds_with(folder, CHECKPOINT))
     except ConfigurationError:
         return None
 

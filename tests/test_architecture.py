@@ -15,8 +15,8 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 # room that stands elsewhere than the room: the strengths' file is read in training, and measured by prediction.
 LEVELS = [
     {
-        "allocator", "configurations", "crossval", "doctor", "errors", "files", "grid", "label_schemes", "nifti",
-        "raw_dataset", "regions", "run_record", "settings", "statistics", "text_tables", "workers",
+        "allocator", "configurations", "crossval", "dataset_json", "doctor", "errors", "files", "grid", "label_schemes",
+        "nifti", "raw_dataset", "regions", "run_record", "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -47,6 +47,7 @@ LIGHT = {
     "nifti",
     "raw_dataset",
     "crossval",
+    "dataset_json",
     "errors",
     "label_schemes",
     "regions",

@@ -56,7 +56,7 @@ def command(
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
     from nnunetv2_comnet.files import read_json
-    from nnunetv2_comnet.inference.model_folder import find_model, read_description, regions_of
+    from nnunetv2_comnet.inference.model_folder import dataset_of, find_model
     from nnunetv2_comnet.postprocessing.evidence import evidence_of
     from nnunetv2_comnet.postprocessing.families import lowest_threshold
     from nnunetv2_comnet.postprocessing.fitting import fit
@@ -66,10 +66,10 @@ def command(
 
     model = find_model(str(dataset), trainer, plans, configuration)
     output = output_folder(output or model)
-    regions = regions_of(read_description(model))
-    if not regions:
+    dataset_json = dataset_of(model)
+    if not dataset_json.has_regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
-    regions = regions.told_by_labels()
+    regions = dataset_json.regions.told_by_labels()
     score = protocol_score(protocol, regions, metric)
     families = _families(regions, preset or [], unit, with_probabilities)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / model.parent.name

@@ -1,10 +1,9 @@
 """What data a cross-validation was made on: the paper's, another data set, or generated patients."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nnunetv2_comnet.cv_report.paper import DATA, PATIENTS
+from nnunetv2_comnet.dataset_json import DatasetJson
 from nnunetv2_comnet.errors import ConfigurationError
 
 UTSW, GENERATED, OTHER = "utsw", "generated", "other"
@@ -24,16 +23,17 @@ class Data:
         return self.kind == UTSW
 
 
-def describe_data(dataset_json: Mapping[str, Any], kind: str = "auto") -> Data:
+def describe_data(dataset: DatasetJson, kind: str = "auto") -> Data:
     """Reads the converter's notes in dataset.json (`converted_by`, `generated_by`), unless `kind` says what it is."""
     if kind not in KINDS:
         raise ConfigurationError(f"unknown kind of data '{kind}'; there are: {', '.join(KINDS)}")
+    notes = dataset.model_extra or {}
     if kind == "auto":
-        from_utsw = str(dataset_json.get("converted_by", "")).endswith("layout utsw")
-        kind = GENERATED if dataset_json.get("generated_by") else UTSW if from_utsw else OTHER
+        from_utsw = str(notes.get("converted_by", "")).endswith("layout utsw")
+        kind = GENERATED if notes.get("generated_by") else UTSW if from_utsw else OTHER
     if kind == UTSW:
-        return _utsw(int(dataset_json.get("numTraining", 0)))
-    what = "generated patients" if kind == GENERATED else str(dataset_json.get("name", "a data set of its own"))
+        return _utsw(dataset.numTraining or 0)
+    what = "generated patients" if kind == GENERATED else str(notes.get("name", "a data set of its own"))
     return Data(
         kind,
         f"{what}, not {DATA}",

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_comnet import __version__
+from nnunetv2_comnet.dataset_json import dataset_beside
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.calibration import pooled
 from nnunetv2_comnet.evaluation.case_files import CaseFiles, Outcome, evaluate_case
-from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
+from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.protocols import protocol_named
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.label_schemes import BRATS_123
@@ -44,7 +45,8 @@ def evaluate_folder(
     require_jobs(jobs)
     rules = protocol_named(protocol)
     cases = _cases(reference, prediction)
-    regions = regions or regions_beside(reference, prediction) or BRATS_123.regions
+    beside = None if regions else dataset_beside(reference, prediction)
+    regions = regions or (beside.regions if beside else BRATS_123.regions)
     if images is None and reference.resolve().name in _IMAGES_OF:
         images = reference.resolve().parent / _IMAGES_OF[reference.resolve().name]
     short = [short_name(name) for name in reversed(list(regions))]

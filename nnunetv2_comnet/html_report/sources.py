@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from nnunetv2_comnet.dataset_json import DatasetJson, dataset_beside
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.evaluation.images import ENDING, regions_beside
-from nnunetv2_comnet.files import read_json
+from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.regions import Regions, short_name
 
@@ -54,32 +53,24 @@ class Sources:
         return [*self.predictions, *(folder for folder in (self.reference, self.images) if folder)]
 
     @cached_property
-    def dataset(self) -> Mapping[str, Any]:
-        """The dataset.json in, or up to three levels above, one of the folders; empty where there is none."""
-        for folder in self.folders:
-            for place in (folder.resolve(), *folder.resolve().parents[:3]):
-                if (place / "dataset.json").is_file():
-                    content = read_json(place / "dataset.json")
-                    return content if isinstance(content, dict) else {}
-        return {}
+    def dataset(self) -> DatasetJson | None:
+        """The dataset.json in, or up to three levels above, one of the folders; None where there is none."""
+        return dataset_beside(*self.folders)
 
     @property
     def ending(self) -> str:
         """Of images and label maps."""
-        return str(self.dataset.get("file_ending", ENDING))
+        return (self.dataset.file_ending if self.dataset else "") or ENDING
 
     @cached_property
     def regions(self) -> Regions:
         """Full name -> labels, as the dataset.json beside the files names them; else those of BraTS 2023."""
-        return regions_beside(*self.folders) or BRATS_123.regions
+        return self.dataset.regions if self.dataset else BRATS_123.regions
 
     @cached_property
     def channels(self) -> Mapping[str, str]:
         """Number in file names ("0000") -> channel's name."""
-        given = self.dataset.get("channel_names", {})
-        if not isinstance(given, dict) or not all(number.isdecimal() for number in given):
-            raise DataError('dataset.json beside the cases must name the channels by number, {"0": "T1n", ...}')
-        named = {int(number): str(name) for number, name in given.items()}
+        named = dict(enumerate(self.dataset.channels if self.dataset else ()))
         found = sorted({match[2] for match in self._image_names()})
         return {number: named.get(int(number), f"channel {int(number)}") for number in found}
 

@@ -75,7 +75,7 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     if run.target.resolve() == predictor.model.path.resolve():
         raise ConfigurationError(f"{run.target} holds the model: choose another folder for the results")
     require_possible_maps(run.maps, predictor.options.average, predictor.options.refine)
-    ending = predictor.dataset_json["file_ending"]
+    ending = predictor.dataset.file_ending
     cases = find_cases(
         run.source, ending, predictor.channels, run.part, run.parts, may_lack_images=predictor.may_lack_images
     )

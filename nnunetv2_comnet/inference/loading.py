@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from nnunetv2_comnet.dataset_json import DatasetJson
 from nnunetv2_comnet.doctor import EXTENSION_VARIABLE, extension_folder
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_checked
@@ -102,9 +103,9 @@ def _is_known(name: str) -> bool:
     return f"{module}.".startswith(within)
 
 
-def require_usable(plans: Any, configuration: Any, regions: Mapping[str, Any], folder: Path) -> None:
+def require_usable(plans: Any, configuration: Any, dataset: DatasetJson, folder: Path) -> None:
     """Raises `ConfigurationError` for a model of another kind than a plain 3D one of regions, on NIfTI-like images."""
-    if not regions:
+    if not dataset.has_regions:
         raise ConfigurationError(
             f"the model in {folder} predicts labels, not overlapping regions; predict with nnUNetv2_predict"
         )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_comnet.dataset_json import DatasetJson
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.inference.cases import find_cases
-from nnunetv2_comnet.inference.model_folder import channels_of, regions_of
+from nnunetv2_comnet.inference.model_folder import dataset_of
 from nnunetv2_comnet.inference.outputs import MAPS, Outputs
 from nnunetv2_comnet.inference.records import SAME, Records, read_volumes
 
@@ -48,9 +49,9 @@ def merge_parts(folder: Path, images: Path) -> Merged:
     """
     parts = _read_parts(folder)
     _require_same(parts)
-    description = read_json(folder / "dataset.json")
-    outputs = _outputs(folder, description)
-    names = [case.name for case in find_cases(images, description["file_ending"], channels_of(description))]
+    dataset = dataset_of(folder)
+    outputs = _outputs(folder, dataset)
+    names = [case.name for case in find_cases(images, dataset.file_ending, dataset.channels)]
     records = Records(folder, "", {**_joined_run(parts), "cases": {}})
     missing = {}
     for index, case in enumerate(names):
@@ -102,11 +103,11 @@ def _require_same(parts: Sequence[Part]) -> None:
                 )
 
 
-def _outputs(folder: Path, description: Mapping[str, Any]) -> Outputs:
+def _outputs(folder: Path, dataset: DatasetJson) -> Outputs:
     """The files that each case must have: a kind of map that some case has is wanted of all."""
     maps = [kind for kind in MAPS if any((folder / kind).glob("*"))]
     stock = any(folder.glob("*.npz"))
-    return Outputs(folder, description["file_ending"], list(regions_of(description)), maps, stock)
+    return Outputs(folder, dataset.file_ending, list(dataset.regions), maps, stock)
 
 
 def _joined_run(parts: Sequence[Part]) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_comnet.crossval import Fold, folds_with
+from nnunetv2_comnet.dataset_json import FILE, RESTORE, DatasetJson, read_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.files import read_json
-from nnunetv2_comnet.regions import Regions
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -28,9 +26,10 @@ class ModelFolder:
         """One file per fold, in the order of `folds`."""
         return tuple(self.path / f"fold_{fold}" / self.checkpoint for fold in self.folds)
 
-    def dataset_json(self) -> dict[str, Any]:
+    @property
+    def dataset(self) -> DatasetJson:
         """What the model was trained on."""
-        return read_description(self.path)
+        return dataset_of(self.path)
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -58,7 +57,7 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
     Raises `ConfigurationError` that names what there is.
     """
     path = Path(path)
-    for name in ("plans.json", "dataset.json"):
+    for name in ("plans.json", FILE):
         if not (path / name).is_file():
             what = "has no " + name if path.is_dir() else "does not exist"
             raise ConfigurationError(f"{path} is not a trained model: it {what}")
@@ -82,46 +81,9 @@ def open_model(path: str | os.PathLike[str], folds: Sequence[Fold] | None, check
     return ModelFolder(path, tuple(fold if fold == "all" else int(fold) for fold in chosen), checkpoint)
 
 
-def read_description(model: Path) -> dict[str, Any]:
-    """dataset.json of a model: channels, labels, file ending. Raises `ConfigurationError` where one of them lacks."""
-    description = read_json(model / "dataset.json")
-    if lacking := _lacking(description):
-        raise ConfigurationError(f"{model / 'dataset.json'} {lacking}; restore the one that was trained with")
-    found: dict[str, Any] = description
-    return found
-
-
-def _lacking(description: Any) -> str:
-    """What a dataset.json lacks that a prediction needs; "" where it is complete."""
-    if not isinstance(description, dict):
-        return "is not a description of a dataset"
-    channels = description.get("channel_names") or description.get("modality")
-    if not isinstance(channels, dict) or not all(str(number).isdecimal() for number in channels):
-        return 'does not name the channels, {"0": "T1n", ...}'
-    labels = description.get("labels")
-    values = labels.values() if isinstance(labels, dict) else [None]
-    members = [label for value in values for label in (value if isinstance(value, list) else [value])]
-    if not all(isinstance(label, int) for label in members):
-        return "does not name the labels, each a number or a list of numbers"
-    return "" if isinstance(description.get("file_ending"), str) else "does not name the file_ending"
-
-
-def regions_of(dataset_json: Mapping[str, Any]) -> Regions:
-    """Region -> its labels, in the order of the network's output channels; empty for a model of plain labels."""
-    labels = {k: v for k, v in dataset_json["labels"].items() if k not in ("background", "ignore")}
-    if not any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values()):
-        return Regions({})
-    members = {
-        name: tuple(int(v) for v in (value if isinstance(value, list | tuple) else [value]))
-        for name, value in labels.items()
-    }
-    return Regions(members, dataset_json.get("regions_class_order"))
-
-
-def channels_of(dataset_json: Mapping[str, Any]) -> list[str]:
-    """The channels' names in their order; old datasets call them modality."""
-    channels: Mapping[str, str] = dataset_json.get("channel_names") or dataset_json["modality"]
-    return [channels[key] for key in sorted(channels, key=int)]
+def dataset_of(model: Path) -> DatasetJson:
+    """Reads dataset.json of a model, or of its predictions. Raises `DataError` where it is not complete."""
+    return read_dataset_json(model / FILE, remedy=RESTORE)
 
 
 def parse_folds(words: Sequence[str]) -> list[Fold]:

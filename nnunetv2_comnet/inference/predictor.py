@@ -30,7 +30,7 @@ from nnunetv2_comnet.inference.loading import (
     require_weights_fit,
     speed_up,
 )
-from nnunetv2_comnet.inference.model_folder import CHECKPOINT, channels_of, open_model, regions_of
+from nnunetv2_comnet.inference.model_folder import CHECKPOINT, open_model
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.prediction import Prediction
@@ -85,8 +85,8 @@ class CoMNeTPredictor(nnUNetPredictor):
     ) -> None:
         self.model = open_model(model_folder, folds, checkpoint)
         wanted = options or Options()
-        self.regions = regions_of(self.model.dataset_json())
-        self.channels = channels_of(self.model.dataset_json())
+        self.dataset = self.model.dataset
+        self.regions, self.channels = self.dataset.regions, list(self.dataset.channels)
         with nnunet_messages_to_log():
             super().__init__(
                 tile_step_size=wanted.tile_step_size,
@@ -252,7 +252,7 @@ class CoMNeTPredictor(nnUNetPredictor):
                 self.initialize_from_trained_model_folder(
                     str(folder), list(self.model.folds[:1]), self.model.checkpoint
                 )
-            require_usable(self.plans_manager, self.configuration_manager, self.regions, folder)
+            require_usable(self.plans_manager, self.configuration_manager, self.dataset, folder)
         except ConfigurationError:
             raise
         except (Exception, SystemExit) as error:  # broken files and foreign trainers throw anything

@@ -17,8 +17,8 @@ from nnunetv2_comnet.crossval import (
     read_splits,
     validation_folder,
 )
+from nnunetv2_comnet.dataset_json import FILE, RESTORE, read_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.nifti import require_sound
 from nnunetv2_comnet.regions import Labels
 
@@ -68,7 +68,7 @@ def find_predictions(
     missing, or of cases that the fold was trained on.
     """
     splits = read_splits(preprocessed / SPLITS)
-    ending = read_json(model / "dataset.json")["file_ending"]
+    ending = read_dataset_json(model / FILE, remedy=RESTORE).file_ending
     found = []
     for fold, wanted in held_out_cases(model, splits, _chosen_folds(model, folds)).items():
         found += _of_fold(model, preprocessed, splits, fold, wanted, ending, with_probabilities)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from nnunetv2_comnet.crossval import SPLITS, held_out_cases, read_splits
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, read_json, sha256, write_json
-from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model, regions_of
+from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
@@ -49,7 +49,7 @@ def calibrate(
     Raises ConfigurationError for a model without a refiner, DataError for folds or cases that are missing.
     """
     model = open_model(model_folder, None)
-    regions = list(regions_of(model.dataset_json()))
+    regions = list(model.dataset.regions)
     hashes = {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints}
     measured = _already_measured(model, hashes, options)
     held_out = held_out_cases(model.path, read_splits(preprocessed / SPLITS), model.folds)
@@ -91,7 +91,7 @@ def _dice_by_strength(predictor: CoMNeTPredictor, preprocessed: Path, case: str)
 
 def _truth(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> npt.NDArray[np.bool_]:
     """Region masks (R, Z, Y, X) of the whole image, axes as in the plans."""
-    path = preprocessed / "gt_segmentations" / (case + predictor.dataset_json["file_ending"])
+    path = preprocessed / "gt_segmentations" / (case + predictor.dataset.file_ending)
     if not path.is_file():
         raise DataError(f"{path} does not exist: the calibration needs the truth of every held-out case")
     labels, _ = predictor.writer.read_seg(str(path))

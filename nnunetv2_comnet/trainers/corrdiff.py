@@ -199,7 +199,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
     @one_line_errors
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, at the calibrated strengths where this model has been calibrated (`--val` after it)."""
-        names = [name for name in self.dataset_json["labels"] if name not in ("background", "ignore")]
+        names = list(self.regions)
         try:
             strengths = read_strengths(Path(self.output_folder_base), names, [self.fold])
         except ConfigurationError as error:

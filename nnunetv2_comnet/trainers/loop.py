@@ -129,8 +129,7 @@ class EpochLoop(nnUNetTrainer):
         self.logger.log("mean_fg_dice", mean, self.current_epoch)
         self.logger.log("dice_per_class_or_region", list(dice), self.current_epoch)
         self.logger.log("val_losses", float(np.mean([output["loss"] for output in outputs])), self.current_epoch)
-        names = [name for name in self.dataset_json["labels"] if name not in ("background", "ignore")]
-        listed = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, dice, strict=True))
+        listed = ", ".join(f"{name} {score:.4f}" for name, score in zip(self.regions, dice, strict=True))
         self.print_to_log_file(f"Dice over {len(by_case)} validation cases: {listed}; mean {mean:.4f}")
 
     def on_epoch_end(self) -> None:

@@ -19,11 +19,11 @@ from torch import distributed, nn
 
 from nnunetv2_comnet.configurations import STRIDES
 from nnunetv2_comnet.crossval import SPLITS
+from nnunetv2_comnet.dataset_json import WITH_REGIONS, parse_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
-from nnunetv2_comnet.raw_dataset import require_order
 from nnunetv2_comnet.settings import Settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.device import tune_for_cpu
@@ -47,15 +47,10 @@ class RecipeTrainer(EpochLoop):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the base class reads its own signature
     ) -> None:
-        require_order(dataset_json)
+        self.regions = parse_dataset_json(dataset_json, needs=WITH_REGIONS).regions
         settings, origin = apply_settings(plans, configuration)
         self.settings = self._settings_of_this_stage(settings, plans)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        if not self.label_manager.has_regions:
-            raise ConfigurationError(
-                f"dataset {self.plans_manager.dataset_name} has labels, not regions: give dataset.json the regions and "
-                "their regions_class_order (comnet convert writes both)"
-            )
         self.print_to_log_file(origin)
         settings = self.settings
         self.initial_lr, self.weight_decay = settings.learning_rate, settings.weight_decay

@@ -283,31 +283,31 @@ COMMANDS = (
     refused(
         "dataset.json without labels",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json has no labels; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
         _description("{}"),
     ),
     refused(
         "dataset.json with labels in words",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json has labels that are no numbers; write numbers or lists of numbers",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": "all"}}'),
     ),
     refused(
         "dataset.json with labels nested too deep",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json has labels that are no numbers; write numbers or lists of numbers",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": [[1]]}}'),
     ),
     refused(
         "dataset.json with label 1e999",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json has labels that are no numbers; write numbers or lists of numbers",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": 1e999}}'),
     ),
     refused(
         "dataset.json with background alone",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name regions, each with labels from 1 to 255",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"background": 0}}'),
     ),
 )

@@ -66,7 +66,7 @@ PLANNING = (
     refused("dataset.json that is not JSON", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", spoilt("dataset.json", lambda path: path.write_text("{"))),
     refused("dataset.json that is a list", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json is not a description of a dataset; comnet convert writes one that fits", spoilt("dataset.json", lambda path: path.write_text("[]"))),
     refused("dataset.json without channels", PLAN, '<HERE>/raw/Dataset501_Tiny/dataset.json must name the channels, {"0": "T1n", "1": ...}; comnet convert writes one that fits', described(channel_names=None)),
-    refused("dataset.json without labels", PLAN, '<HERE>/raw/Dataset501_Tiny/dataset.json must name the labels, with "background": 0; comnet convert writes one that fits', described(labels=None)),
+    refused("dataset.json without labels", PLAN, '<HERE>/raw/Dataset501_Tiny/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; comnet convert writes one that fits', described(labels=None)),
     refused("dataset.json without regions", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json has labels, not regions of several labels, which our trainers segment; comnet convert writes one that fits",
             described(labels={"background": 0, "necrosis": 1, "oedema": 2, "enhancing tumor": 3}, regions_class_order=None)),
     refused("regions without their order", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json must have regions_class_order, a label for each of 3 regions; comnet convert writes one that fits", described(regions_class_order=None)),

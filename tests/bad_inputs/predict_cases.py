@@ -140,13 +140,13 @@ SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
             network_class_name="nnunetv2_comnet.networks.absent")), "<HERE>/model/plans.json is refused: it has nnunetv2_comnet.networks.absent called, which is no network or layer of torch.nn, dynamic_network_architectures, nnunetv2_comnet.networks; if you trust the model, nnUNetv2_predict loads it"),
     "dataset.json that is not JSON": (_write("dataset.json", "regions"), "<HERE>/model/dataset.json cannot be read as JSON: Expecting value: line 1 column 1 (char 0)"),
     "dataset.json that is a list": (_write("dataset.json", "[]"), "<HERE>/model/dataset.json is not a description of a dataset; restore the one that was trained with"),
-    "dataset.json without labels": (_json("dataset.json", lambda content: content.pop("labels")), "<HERE>/model/dataset.json does not name the labels, each a number or a list of numbers; restore the one that was trained with"),
-    "dataset.json without channels": (_json("dataset.json", lambda content: content.pop("channel_names")), '<HERE>/model/dataset.json does not name the channels, {"0": "T1n", ...}; restore the one that was trained with'),
+    "dataset.json without labels": (_json("dataset.json", lambda content: content.pop("labels")), "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; restore the one that was trained with"),
+    "dataset.json without channels": (_json("dataset.json", lambda content: content.pop("channel_names")), '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was trained with'),
     "dataset.json with channels in words": (
-        _json("dataset.json", lambda content: content.update(channel_names={"first": "T1n"})), '<HERE>/model/dataset.json does not name the channels, {"0": "T1n", ...}; restore the one that was trained with'),
+        _json("dataset.json", lambda content: content.update(channel_names={"first": "T1n"})), '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was trained with'),
     "dataset.json with labels in words": (
-        _json("dataset.json", lambda content: content.update(labels={"background": 0, "whole tumor": ["one", "two"]})), "<HERE>/model/dataset.json does not name the labels, each a number or a list of numbers; restore the one that was trained with"),
-    "dataset.json without a file ending": (_json("dataset.json", lambda content: content.pop("file_ending")), "<HERE>/model/dataset.json does not name the file_ending; restore the one that was trained with"),
+        _json("dataset.json", lambda content: content.update(labels={"background": 0, "whole tumor": ["one", "two"]})), "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; restore the one that was trained with"),
+    "dataset.json without a file ending": (_json("dataset.json", lambda content: content.pop("file_ending")), '<HERE>/model/dataset.json must name the file_ending, e.g. ".nii.gz"; restore the one that was trained with'),
     "a model of labels": (_json("dataset.json", _plain_labels), "the model in <HERE>/model predicts labels, not overlapping regions; predict with nnUNetv2_predict"),
 }  # fmt: skip
 

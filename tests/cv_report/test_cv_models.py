@@ -4,6 +4,7 @@ import pytest
 
 from nnunetv2_comnet.cv_report.data import describe_data
 from nnunetv2_comnet.cv_report.models import Model, parse_model, parse_models
+from nnunetv2_comnet.dataset_json import DatasetJson
 from nnunetv2_comnet.errors import ConfigurationError
 
 
@@ -48,14 +49,14 @@ def test_two_models_of_one_name_are_refused() -> None:
     ],
 )
 def test_the_data_are_known_by_the_converters_notes(dataset_json: dict, kind: str, said: str) -> None:
-    data = describe_data(dataset_json)
+    data = describe_data(DatasetJson(**dataset_json))
     assert data.kind == kind
     assert said in data.remark
     assert data.is_the_papers == (kind == "utsw")
 
 
 def test_the_user_may_say_what_the_data_are() -> None:
-    assert describe_data({"numTraining": 625}, "utsw").is_the_papers
-    assert describe_data({"converted_by": "x, layout utsw"}, "generated").kind == "generated"
+    assert describe_data(DatasetJson(numTraining=625), "utsw").is_the_papers
+    assert describe_data(DatasetJson(converted_by="x, layout utsw"), "generated").kind == "generated"
     with pytest.raises(ConfigurationError, match="auto, utsw, generated, other"):
-        describe_data({}, "real")
+        describe_data(DatasetJson(), "real")

@@ -19,7 +19,8 @@ from nnunetv2_comnet.dataset_conversion.layouts.custom import load_custom_layout
 from nnunetv2_comnet.dataset_conversion.masks import choose_mask
 from nnunetv2_comnet.dataset_conversion.scan import scan
 from nnunetv2_comnet.dataset_conversion.volumes import read_volume
-from nnunetv2_comnet.evaluation.images import read_image, regions_beside, unknown_labels
+from nnunetv2_comnet.dataset_json import TO_TRAIN, dataset_beside, read_dataset_json
+from nnunetv2_comnet.evaluation.images import read_image, unknown_labels
 from nnunetv2_comnet.evaluation.results import read_evaluation
 from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.inference.cases import find_cases
@@ -28,7 +29,6 @@ from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thr
 from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_124
 from nnunetv2_comnet.plans import apply_settings
 from nnunetv2_comnet.postprocessing.rule_file import read_rule_file
-from nnunetv2_comnet.raw_dataset import read_description
 from nnunetv2_comnet.settings import make_settings, parse_settings
 from nnunetv2_comnet.strengths.strengths_file import FILE as CALIBRATION
 from nnunetv2_comnet.strengths.strengths_file import read_strengths
@@ -163,8 +163,12 @@ def _rules(path: Path) -> None:
     read_rule_file(path).for_regions(REGIONS)
 
 
+def _to_train(path: Path) -> None:
+    read_dataset_json(path, TO_TRAIN)
+
+
 def _regions(path: Path) -> None:
-    regions_beside(path.parent)
+    dataset_beside(path.parent)
 
 
 def _calibration(path: Path) -> None:
@@ -216,7 +220,7 @@ TARGETS = (
     Target("post-processing rules", near(RULES), _written("rules.json", _rules)),
     Target("thresholds", near({"ET": 0.5, "whole tumor": 0.4}), _options),
     Target("strengths", st.text("ETWC=,.0123456789einfa -+", max_size=20) | st.text(max_size=20), _strengths),
-    Target("dataset.json: plan", near(DESCRIPTION), _written("dataset.json", read_description)),
+    Target("dataset.json: plan", near(DESCRIPTION), _written("dataset.json", _to_train)),
     Target("dataset.json: evaluate", near(DESCRIPTION), _written("dataset.json", _regions)),
     Target("evaluation.json", near(EVALUATION), _written("evaluation.json", read_evaluation)),
     Target("splits_final.json", near(SPLITS), _written("splits_final.json", lambda p: read_cross_validation(p.parent))),

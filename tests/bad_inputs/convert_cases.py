@@ -198,7 +198,8 @@ PATIENTS = (
     excluded(
         "a header that claims 32767 x 32767 x 32767 voxels",
         second(T1, files.with_header(files.DIM, "4h", 3, 32767, 32767, 32767)),
-        "brain_t1.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 voxels, more than the 536870912 that are read",
+        "brain_t1.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 voxels, more than the 536870912 "
+        "that are read",
     ),
     excluded(
         "an axis of no voxels",
@@ -242,7 +243,8 @@ PATIENTS = (
     excluded(
         "a channel there twice, .nii and .nii.gz",
         _two_files_of_a_channel,
-        "case BT0002 has one file too many: <HERE>/source/BT0002/brain_t1.nii and <HERE>/source/BT0002/brain_t1.nii.gz; keep one of them",
+        "case BT0002 has one file too many: <HERE>/source/BT0002/brain_t1.nii and "
+        "<HERE>/source/BT0002/brain_t1.nii.gz; keep one of them",
     ),
     excluded(
         "a patient in two places",
@@ -252,7 +254,8 @@ PATIENTS = (
     excluded(
         "channels that are folders",
         _swapped_folders,
-        "T1n is missing: no file BT0002/brain_t1.nii[.gz] | T1c is missing: no file BT0002/brain_t1ce.nii[.gz] | T2w is missing: no file BT0002/brain_t2.nii[.gz] | FLAIR is missing: no file BT0002/brain_flair.nii[.gz]",
+        "T1n is missing: no file BT0002/brain_t1.nii[.gz] | T1c is missing: no file BT0002/brain_t1ce.nii[.gz] | T2w "
+        "is missing: no file BT0002/brain_t2.nii[.gz] | FLAIR is missing: no file BT0002/brain_flair.nii[.gz]",
     ),
     excluded("a channel that is a link to nothing", _link_out, "T1n is missing: no file BT0002/brain_t1.nii[.gz]"),
     excluded("a channel that is a FIFO", second(T1, files.pipe), "T1n is missing: no file BT0002/brain_t1.nii[.gz]"),
@@ -265,7 +268,8 @@ PATIENTS = (
     excluded(
         "a channel mirrored",
         second(T1C, files.with_affine(files.mirrored)),
-        "brain_t1ce.nii.gz does not lie on the grid of brain_t1.nii.gz: direction (-1, 0, 0, 0, -1, 0, 0, 0, 1) against (1, 0, 0, 0, -1, 0, 0, 0, 1)",
+        "brain_t1ce.nii.gz does not lie on the grid of brain_t1.nii.gz: direction (-1, 0, 0, 0, -1, 0, 0, 0, 1) "
+        "against (1, 0, 0, 0, -1, 0, 0, 0, 1)",
     ),
     excluded(
         "a singular affine",
@@ -275,7 +279,8 @@ PATIENTS = (
     excluded(
         "a sheared affine",
         second(T1, files.with_affine(files.sheared)),
-        "brain_t1.nii.gz: qform and sform place the image differently (direction (-1, 0.371391, 0, 0, -0.928477, 0, 0, 0, 1) against (-0.981956, 0.189108, 0, -0.189108, -0.981956, 0, 0, 0, 1))",
+        "brain_t1.nii.gz: qform and sform place the image differently (direction (-1, 0.371391, 0, 0, -0.928477, 0, "
+        "0, 0, 1) against (-0.981956, 0.189108, 0, -0.189108, -0.981956, 0, 0, 0, 1))",
     ),
     excluded(
         "voxels of 0 mm",
@@ -295,7 +300,8 @@ PATIENTS = (
     excluded(
         "neither qform nor sform",
         second(T1, files.with_header(252, "2h", 0, 0)),
-        "brain_t1.nii.gz: neither qform nor sform is set, so left cannot be told from right; copy the header of the original scan",
+        "brain_t1.nii.gz: neither qform nor sform is set, so left cannot be told from right; copy the header of the "
+        "original scan",
     ),
     excluded(
         "qform and sform that disagree",
@@ -305,7 +311,8 @@ PATIENTS = (
     excluded(
         "no mask",
         _without(MASK),
-        "no mask: no file {case}/rtumorseg_manual_correction.nii[.gz] or {case}/tumorseg_manual_correction.nii[.gz] or {case}/tumorseg_FeTS.nii[.gz]",
+        "no mask: no file {case}/rtumorseg_manual_correction.nii[.gz] or {case}/tumorseg_manual_correction.nii[.gz] "
+        "or {case}/tumorseg_FeTS.nii[.gz]",
     ),
     excluded(
         "a mask without tumour",
@@ -315,7 +322,8 @@ PATIENTS = (
     excluded(
         "a mask on another grid",
         second(MASK, files.with_affine(files.shifted)),
-        "tumorseg_FeTS.nii.gz does not lie on the grid of brain_t1.nii.gz: origin in mm (0, 239, 0) against (0, 239, 5)",
+        "tumorseg_FeTS.nii.gz does not lie on the grid of brain_t1.nii.gz: origin in mm (0, 239, 0) against (0, 239, "
+        "5)",
     ),
     excluded(
         "a mask of another size",
@@ -325,17 +333,20 @@ PATIENTS = (
     excluded(
         "a mask with label 7",
         second(MASK, _labels(_2=7)),
-        "tumorseg_FeTS.nii.gz has labels without a documented meaning: 7 (338 voxels); known are [0, 1, 2, 4], --label-map adds others",
+        "tumorseg_FeTS.nii.gz has labels without a documented meaning: 7 (338 voxels); known are [0, 1, 2, 4], "
+        "--label-map adds others",
     ),
     excluded(
         "a mask with a label below 0",
         second(MASK, files.one_voxel(-1)),
-        "tumorseg_FeTS.nii.gz has labels without a documented meaning: -1 (1 voxels); known are [0, 1, 2, 4], --label-map adds others",
+        "tumorseg_FeTS.nii.gz has labels without a documented meaning: -1 (1 voxels); known are [0, 1, 2, 4], "
+        "--label-map adds others",
     ),
     excluded(
         "a mask with label 1e30",
         second(MASK, files.one_voxel(1e30)),
-        "tumorseg_FeTS.nii.gz has labels without a documented meaning: 1e+30 (1 voxels); known are [0, 1, 2, 4], --label-map adds others",
+        "tumorseg_FeTS.nii.gz has labels without a documented meaning: 1e+30 (1 voxels); known are [0, 1, 2, 4], "
+        "--label-map adds others",
     ),
     excluded(
         "a mask with half labels",
@@ -350,7 +361,9 @@ PATIENTS = (
     excluded(
         "a tumour outside the brain",
         second(MASK, files.with_voxels(lambda mask: np.roll(mask, 11, axis=0))),
-        "tumorseg_FeTS.nii.gz: 17.3 % of the tumour (84 of 485 voxels) lies where every channel is 0 | inside the enhancing tumour T1c exceeds T1n by -0.10 standard deviations (expected 0.25 or more): T1n and T1c, or the labels, may be swapped",
+        "tumorseg_FeTS.nii.gz: 17.3 % of the tumour (84 of 485 voxels) lies where every channel is 0 | inside the "
+        "enhancing tumour T1c exceeds T1n by -0.10 standard deviations (expected 0.25 or more): T1n and T1c, "
+        "or the labels, may be swapped",
     ),
 )
 
@@ -370,18 +383,25 @@ COMMANDS = (
     refused(
         "an empty source",
         "comnet convert utsw <HERE>/raw -d 501",
-        "no case of layout utsw below <HERE>/raw: looked for files whose path ends like {case}/brain_t1.nii[.gz], {case}/brain_t1ce.nii[.gz], {case}/brain_t2.nii[.gz], {case}/brain_flair.nii[.gz], where {case} matches BT\\d{4}; is the layout right, and SOURCE the folder above the patients' folders?",
+        "no case of layout utsw below <HERE>/raw: looked for files whose path ends like {case}/brain_t1.nii[.gz], "
+        "{case}/brain_t1ce.nii[.gz], {case}/brain_t2.nii[.gz], {case}/brain_flair.nii[.gz], where {case} "
+        "matches BT\\d{4}; is the layout right, and SOURCE the folder above the patients' folders?",
     ),
     refused(
         "the wrong layout",
         "comnet convert brats2023 <HERE>/source -d 501",
-        "no case of layout brats2023 below <HERE>/source: looked for files whose path ends like {case}/{case}-t1n.nii[.gz], {case}/{case}-t1c.nii[.gz], {case}/{case}-t2w.nii[.gz], {case}/{case}-t2f.nii[.gz], where {case} matches BraTS-(?:GLI|MEN|MET|SSA)-\\d{5}-\\d{3}; is the layout right, and SOURCE the folder above the patients' folders?",
+        "no case of layout brats2023 below <HERE>/source: looked for files whose path ends like "
+        "{case}/{case}-t1n.nii[.gz], {case}/{case}-t1c.nii[.gz], {case}/{case}-t2w.nii[.gz], "
+        "{case}/{case}-t2f.nii[.gz], where {case} matches BraTS-(?:GLI|MEN|MET|SSA)-\\d{5}-\\d{3}; is the "
+        "layout right, and SOURCE the folder above the patients' folders?",
         two,
     ),
     refused(
         "no such layout",
         "comnet convert utswe <HERE>/source -d 501",
-        "unknown layout 'utswe'; the layouts are: utsw, brats2018, brats2019, brats2020, brats2021, brats2023, brats2024-gli, brats2024-met, brats2024-ped, brats-goat, brats-africa, ucsf-pdgm, upenn-gbm, msd-task01, custom",
+        "unknown layout 'utswe'; the layouts are: utsw, brats2018, brats2019, brats2020, brats2021, brats2023, "
+        "brats2024-gli, brats2024-met, brats2024-ped, brats-goat, brats-africa, ucsf-pdgm, upenn-gbm, "
+        "msd-task01, custom",
         two,
     ),
     refused(
@@ -400,13 +420,15 @@ COMMANDS = (
     refused(
         "an id that another dataset has",
         CALL,
-        "<HERE>/raw already has Dataset501_Other under id 501, and nnU-Net wants each id once; choose another id (-d), or remove that folder",
+        "<HERE>/raw already has Dataset501_Other under id 501, and nnU-Net wants each id once; choose another id "
+        "(-d), or remove that folder",
         _taken_id,
     ),
     refused(
         "a target with other contents",
         CALL,
-        "<HERE>/raw/Dataset501_UTSWGlioma has contents that this command did not write; choose another id or name, or --overwrite",
+        "<HERE>/raw/Dataset501_UTSWGlioma has contents that this command did not write; choose another id or name, "
+        "or --overwrite",
         _foreign_contents,
     ),
     refused(
@@ -484,7 +506,8 @@ COMMANDS = (
     refused(
         "a layout file that is not YAML",
         CUSTOM,
-        "the layout file <HERE>/layout.yaml is not valid YAML: while parsing a flow node expected the node content, but found '<stream end>' in \"<unicode string>\", line 1, column 8: name: [ ^",
+        "the layout file <HERE>/layout.yaml is not valid YAML: while parsing a flow node expected the node content, "
+        "but found '<stream end>' in \"<unicode string>\", line 1, column 8: name: [ ^",
         _layout("name: ["),
     ),
     refused(
@@ -496,7 +519,8 @@ COMMANDS = (
     refused(
         "a layout without masks",
         CUSTOM,
-        "the layout file <HERE>/layout.yaml cannot be used: masks: List should have at least 1 item after validation, not 0",
+        "the layout file <HERE>/layout.yaml cannot be used: masks: List should have at least 1 item after "
+        "validation, not 0",
         _good_layout_but(masks=[]),
     ),
     refused(
@@ -508,13 +532,16 @@ COMMANDS = (
     refused(
         "a layout whose expression is none",
         CUSTOM,
-        "the layout file <HERE>/layout.yaml cannot be used: case: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
+        "the layout file <HERE>/layout.yaml cannot be used: case: '(' is not a regular expression: missing ), "
+        "unterminated subpattern at position 0",
         _good_layout_but(case="("),
     ),
     refused(
         "a layout that would run code",
         CUSTOM,
-        "the layout file <HERE>/layout.yaml is not valid YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system' in \"<unicode string>\", line 1, column 1: !!python/object/apply:os.system ... ^",
+        "the layout file <HERE>/layout.yaml is not valid YAML: could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system' in \"<unicode string>\", line 1, column 1: "
+        "!!python/object/apply:os.system ... ^",
         _layout("!!python/object/apply:os.system ['touch owned']"),
     ),
     refused(

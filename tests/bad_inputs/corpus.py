@@ -24,13 +24,13 @@ CORPUS = tuple(sorted(_CASES, key=lambda case: _COMMANDS.index(case.command)))
 
 
 def as_markdown() -> str:
-    """docs/bad_inputs.md: each case with the message that it gets, as the corpus declares it."""
+    """Lists each case with the message that it gets, as the corpus declares it: a page of the documentation site."""
     lines = [
         "# Bad inputs and what they get",
         "",
         f"{len(CORPUS)} cases, made by code in `tests/bad_inputs/` and run through the command line by a test.",
         "`<HERE>` is a folder of the case's own, `<MODEL>` and `<REFINED>` trained models, `<...>` what may vary.",
-        "`python -m tests.bad_inputs` runs them and prints what was seen; with `--write-docs` it writes this file.",
+        "`python -m tests.bad_inputs` runs them and prints what was seen; `--write-docs PATH` writes this page.",
     ]
     command = ""
     for number, case in enumerate(CORPUS, 1):

@@ -76,43 +76,51 @@ PREDICTIONS = (
     told(
         "a bit turned over in a compressed prediction",
         spoilt(files.damaged_gzip),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its gzip stream is damaged; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its gzip stream is damaged; copy or "
+        "make it again; scored as missing",
     ),
     told(
         "a prediction cut in half",
         spoilt(files.cut),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its gzip stream is cut off; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its gzip stream is cut off; copy or "
+        "make it again; scored as missing",
     ),
     told(
         "half of the voxels missing",
         spoilt(files.cut_inside),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it ends after 3232 of 6112 bytes; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it ends after 3232 of 6112 bytes; copy "
+        "or make it again; scored as missing",
     ),
     told(
         "a prediction of zero bytes",
         spoilt(files.empty),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is empty; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is empty; copy or make it again; "
+        "scored as missing",
     ),
     told(
         "a text file named .nii.gz",
         spoilt(files.text),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is not gzipped; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is not gzipped; copy or make it "
+        "again; scored as missing",
         shell=True,
     ),
     told(
         "a prediction that is a folder",
         spoilt(files.folder),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is a folder, not a file; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is a folder, not a file; copy or "
+        "make it again; scored as missing",
     ),
     told(
         "a prediction that is a FIFO",
         spoilt(files.pipe),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is no regular file; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it is no regular file; copy or make it "
+        "again; scored as missing",
     ),
     told(
         "a prediction that is a link to itself",
         spoilt(lambda path: path.unlink() or path.symlink_to(path.name)),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: Too many levels of symbolic links; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: Too many levels of symbolic links; copy "
+        "or make it again; scored as missing",
     ),
     told(
         "no prediction",
@@ -122,27 +130,32 @@ PREDICTIONS = (
     told(
         "a header that claims 32767 x 32767 x 32767 voxels",
         spoilt(files.with_header(files.DIM, "4h", 3, 32767, 32767, 32767)),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 voxels, more than the 536870912 that are read; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 "
+        "voxels, more than the 536870912 that are read; copy or make it again; scored as missing",
     ),
     told(
         "a prediction on another grid",
         spoilt(files.with_affine(files.shifted)),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: origin in mm (0, 0, 5) where (0, 0, 0) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: origin in mm (0, 0, 5) where (0, 0, 0) is "
+        "expected; scored as missing",
     ),
     told(
         "a prediction mirrored",
         spoilt(files.with_affine(files.mirrored)),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: direction (1, 0, 0, 0, -1, 0, 0, 0, 1) where (-1, 0, 0, 0, -1, 0, 0, 0, 1) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: direction (1, 0, 0, 0, -1, 0, 0, 0, 1) where "
+        "(-1, 0, 0, 0, -1, 0, 0, 0, 1) is expected; scored as missing",
     ),
     told(
         "a prediction of another size",
         spoilt(files.with_voxels(lambda mask: mask[1:])),
-        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: shape (19, 18, 16) where (20, 18, 16) is expected; scored as missing",
+        "BAD: other-grid: <HERE>/masks/BAD.nii.gz is on another grid: shape (19, 18, 16) where (20, 18, 16) is "
+        "expected; scored as missing",
     ),
     told(
         "a prediction with two axes",
         spoilt(files.with_voxels(lambda mask: mask[..., 8])),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz has 2 axes; three are expected, without a channel axis; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz has 2 axes; three are expected, without a channel axis; "
+        "scored as missing",
     ),
     told(
         "a prediction with label 9",
@@ -162,27 +175,32 @@ PREDICTIONS = (
     told(
         "a prediction with NaN",
         spoilt(files.one_voxel(np.nan)),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it has 1 voxels that are NaN or infinite; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it has 1 voxels that are NaN or "
+        "infinite; copy or make it again; scored as missing",
     ),
     told(
         "a prediction in colours",
         spoilt(files.with_header(files.DATATYPE, "hh", 128, 24)),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it ends after 6112 of 17632 bytes; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: it ends after 6112 of 17632 bytes; copy "
+        "or make it again; scored as missing",
     ),
     told(
         "a prediction of complex numbers",
         spoilt(files.with_voxels(lambda mask: mask.astype(np.complex64))),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz holds colours or complex numbers; one number per voxel is expected; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz holds colours or complex numbers; one number per voxel "
+        "is expected; scored as missing",
     ),
     told(
         "a singular affine",
         spoilt(files.with_affine(files.flat)),
-        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its affine is singular; copy or make it again; scored as missing",
+        "BAD: unreadable-prediction: <HERE>/masks/BAD.nii.gz cannot be read: its affine is singular; copy or make it "
+        "again; scored as missing",
     ),
     told(
         "a truth cut in half",
         spoilt(files.cut, "truth"),
-        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz cannot be read: its gzip stream is cut off; copy or make it again",
+        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz cannot be read: its gzip stream is cut off; copy or make "
+        "it again",
     ),
     told(
         "a truth that is a FIFO",
@@ -192,12 +210,14 @@ PREDICTIONS = (
     told(
         "a truth with label 9",
         spoilt(files.one_voxel(9), "truth"),
-        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz has label 9, which is none of its dataset's; convert it with `comnet convert`",
+        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz has label 9, which is none of its dataset's; convert it "
+        "with `comnet convert`",
     ),
     told(
         "a truth with NaN",
         spoilt(files.one_voxel(np.nan), "truth"),
-        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz cannot be read: it has 1 voxels that are NaN or infinite; copy or make it again",
+        "BAD: unusable-reference: <HERE>/truth/BAD.nii.gz cannot be read: it has 1 voxels that are NaN or infinite; "
+        "copy or make it again",
     ),
 )
 GOOD = (
@@ -244,12 +264,16 @@ COMMANDS = (
     refused(
         "unknown protocol",
         BASE + "brats2022",
-        "unknown protocol 'brats2022'; there are: legacy, brats2023, brats2023:ssa, brats2023:ped, brats2023:men, brats2023:met, brats2024, brats2024:ssa, brats2024:ped, brats2024:men, brats2024:met, brats2026, brats2026:goat, brats2026:men, brats2026:ped, brats2026:met",
+        "unknown protocol 'brats2022'; there are: legacy, brats2023, brats2023:ssa, brats2023:ped, brats2023:men, "
+        "brats2023:met, brats2024, brats2024:ssa, brats2024:ped, brats2024:men, brats2024:met, brats2026, "
+        "brats2026:goat, brats2026:men, brats2026:ped, brats2026:met",
     ),
     refused(
         "unknown tumour of a protocol",
         BASE + "brats2023:brain",
-        "unknown protocol 'brats2023:brain'; there are: legacy, brats2023, brats2023:ssa, brats2023:ped, brats2023:men, brats2023:met, brats2024, brats2024:ssa, brats2024:ped, brats2024:men, brats2024:met, brats2026, brats2026:goat, brats2026:men, brats2026:ped, brats2026:met",
+        "unknown protocol 'brats2023:brain'; there are: legacy, brats2023, brats2023:ssa, brats2023:ped, "
+        "brats2023:men, brats2023:met, brats2024, brats2024:ssa, brats2024:ped, brats2024:men, "
+        "brats2024:met, brats2026, brats2026:goat, brats2026:men, brats2026:ped, brats2026:met",
     ),
     refused(
         "no protocol",
@@ -277,37 +301,43 @@ COMMANDS = (
     refused(
         "dataset.json that is not JSON",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "<HERE>/truth/dataset.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 "
+        "column 2 (char 1)",
         _description("{"),
     ),
     refused(
         "dataset.json without labels",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name "
+        "the regions in it as nnU-Net's dataset.json does",
         _description("{}"),
     ),
     refused(
         "dataset.json with labels in words",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name "
+        "the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": "all"}}'),
     ),
     refused(
         "dataset.json with labels nested too deep",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name "
+        "the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": [[1]]}}'),
     ),
     refused(
         "dataset.json with label 1e999",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name "
+        "the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"WT": 1e999}}'),
     ),
     refused(
         "dataset.json with background alone",
         BASE + "legacy",
-        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name the regions in it as nnU-Net's dataset.json does",
+        "<HERE>/truth/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; name "
+        "the regions in it as nnU-Net's dataset.json does",
         _description('{"labels": {"background": 0}}'),
     ),
 )

@@ -104,21 +104,30 @@ PREDICTING = (
     *(predicted(f"a name with {what}", ODD[what])
       for what in ("a space", "a quote", "a leading dash", "a dollar and brackets", "two dots",
                    "a letter made of two characters", "220 letters")),
-    failing("a name with a line break", FAILED + "P\\n1: its name holds a character that cannot be printed; rename its files", images("P\n1")),
-    failing("a name with a control character", FAILED + "P\\x1b[31m1: its name holds a character that cannot be printed; rename its files", images("P\x1b[31m1")),
-    failing("a name with a byte that is no UTF-8", FAILED + "P\\udcff: its name holds a character that cannot be printed; rename its files", images(ODD["a byte that is no UTF-8"])),
+    failing("a name with a line break", FAILED + "P\\n1: its name holds a character that cannot be printed; rename "
+        "its files", images("P\n1")),
+    failing("a name with a control character", FAILED + "P\\x1b[31m1: its name holds a character that cannot be "
+        "printed; rename its files", images("P\x1b[31m1")),
+    failing("a name with a byte that is no UTF-8", FAILED + "P\\udcff: its name holds a character that cannot be "
+        "printed; rename its files", images(ODD["a byte that is no UTF-8"])),
     failing("two names that differ in case",
-            "comnet: error: 2 of 2 cases failed (all reasons in <HERE>/out/failures.json): PAT: its name and Pat differ only in how they are written; rename one of them",
+            "comnet: error: 2 of 2 cases failed (all reasons in <HERE>/out/failures.json): PAT: its name and Pat "
+                "differ only in how they are written; rename one of them",
             images("PAT", "Pat")),
-    BadInput("hidden files beside the images", predict_cases.CALL, tuple(f"<HERE>/images/._P1_{channel:04d}.nii.gz is hidden and is passed over" for channel in range(4)), _hidden, 0, makes=(*predict_cases.RECORDS, "out/P1.nii.gz")),
-    BadInput("images that are links, one of them to itself", predict_cases.CALL, (), _links, 0, makes=(*predict_cases.RECORDS, "out/P1.nii.gz")),
+    BadInput("hidden files beside the images", predict_cases.CALL, tuple(f"<HERE>/images/._P1_{channel:04d}.nii.gz "
+        f"is hidden and is passed over"for channel in range(4)), _hidden, 0, makes=(*predict_cases.RECORDS,
+        "out/P1.nii.gz")),
+    BadInput("images that are links, one of them to itself", predict_cases.CALL, (), _links, 0,
+        makes=(*predict_cases.RECORDS, "out/P1.nii.gz")),
 )  # fmt: skip
 EVALUATING = (
     *(scored(f"a name with {what}", ODD[what])
-      for what in ("a space", "a quote", "a leading dash", "a dollar and brackets", "a line break", "a control character",
+      for what in ("a space", "a quote", "a leading dash", "a dollar and brackets", "a line break",
+          "a control character",
                    "a letter made of two characters", "220 letters")),
     scored("a name with a byte that is no UTF-8", ODD["a byte that is no UTF-8"],
-           "warning: P\\udcff: unusable-reference: <HERE>/truth/P\\udcff.nii.gz cannot be read: its path is no UTF-8; copy or make it again",
+           "warning: P\\udcff: unusable-reference: <HERE>/truth/P\\udcff.nii.gz cannot be read: its path is no "
+               "UTF-8; copy or make it again",
            "comnet: error: 1 of 3 cases could not be scored as they are (--strict)", code=1),
 )  # fmt: skip
 GOOD = (

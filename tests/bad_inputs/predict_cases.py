@@ -124,30 +124,66 @@ def _plain_labels(description: Any) -> None:
 
 
 SPOILT_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
-    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
-    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it again, or train that fold again"),
-    "a checkpoint of another network": (_checkpoint(_other_shapes), "the model in <HERE>/model cannot be loaded: the checkpoint is another network's: 'bottleneck.0.conv1.bias' is (2,) in it, (64,) in the plans' network; use the plans.json that was saved with the checkpoint"),
-    "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")), "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; copy it again, or train that fold again"),
-    "a checkpoint of an unknown trainer": (_checkpoint(lambda content: content.update(trainer_name="nnUNetTrainerMine")), "the model in <HERE>/model cannot be loaded: Could not find requested nnunet trainer nnUNetTrainerMine in <...>"),
-    "plans that are not JSON": (_write("plans.json", "{"), "<HERE>/model/plans.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-    "plans that are a list": (_write("plans.json", "[]"), "<HERE>/model/plans.json: Input should be an object with named fields; restore it from the model's source"),
-    "plans without configurations": (_json("plans.json", lambda plans: plans.pop("configurations")), "<HERE>/model/plans.json: configurations: Field required; restore it from the model's source"),
-    "plans of stage 1 without patch size": (_json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].pop("patch_size")), "the model in <HERE>/model cannot be loaded: KeyError: 'patch_size'"),
-    "plans of 2D": (_json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(patch_size=[32, 32])), "the model in <HERE>/model is 2D or a cascade; predict with nnUNetv2_predict"),
+    "a checkpoint cut in half": (lambda model: files.cut(model / "fold_0/checkpoint_final.pth"),
+        "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it "
+        "again, or train that fold again"),
+    "a checkpoint of zero bytes": (lambda model: files.empty(model / "fold_0/checkpoint_final.pth"),
+        "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it "
+        "again, or train that fold again"),
+    "a checkpoint that is text": (_write("fold_0/checkpoint_final.pth", "weights"),
+        "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is cut, damaged or no checkpoint; copy it "
+        "again, or train that fold again"),
+    "a checkpoint of another network": (_checkpoint(_other_shapes), "the model in <HERE>/model cannot be loaded: the "
+        "checkpoint is another network's: 'bottleneck.0.conv1.bias' is (2,) in it, (64,) in the plans' network; "
+        "use the plans.json that was saved with the checkpoint"),
+    "a checkpoint without weights": (_checkpoint(lambda content: content.pop("network_weights")),
+        "<HERE>/model/fold_0/checkpoint_final.pth cannot be loaded: it is no checkpoint of nnU-Net's, which has "
+        "network_weights; copy it again, or train that fold again"),
+    "a checkpoint of an unknown trainer": (
+        _checkpoint(lambda content: content.update(trainer_name="nnUNetTrainerMine")),
+        "the model in <HERE>/model cannot be loaded: Could not find requested nnunet trainer nnUNetTrainerMine "
+        "in <...>"),
+    "plans that are not JSON": (_write("plans.json", "{"), "<HERE>/model/plans.json cannot be read as JSON: "
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    "plans that are a list": (_write("plans.json", "[]"), "<HERE>/model/plans.json: Input should be an object with "
+        "named fields; restore it from the model's source"),
+    "plans without configurations": (_json("plans.json", lambda plans: plans.pop("configurations")),
+        "<HERE>/model/plans.json: configurations: Field required; restore it from the model's source"),
+    "plans of stage 1 without patch size": (_json("plans.json",
+        lambda plans: plans["configurations"]["3d_fullres"].pop("patch_size")),
+        "the model in <HERE>/model cannot be loaded: KeyError: 'patch_size'"),
+    "plans of 2D": (
+        _json("plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(patch_size=[32, 32])),
+        "the model in <HERE>/model is 2D or a cascade; predict with nnUNetv2_predict"),
     "plans of a network that is not there": (
         _json("plans.json", lambda plans: plans["configurations"]["3d_fullres"]["architecture"].update(
-            network_class_name="nnunetv2_comnet.networks.absent")), "<HERE>/model/plans.json is refused: it has nnunetv2_comnet.networks.absent called, which is no network or layer of torch.nn, dynamic_network_architectures, nnunetv2_comnet.networks; if you trust the model, nnUNetv2_predict loads it"),
-    "dataset.json that is not JSON": (_write("dataset.json", "regions"), "<HERE>/model/dataset.json cannot be read as JSON: Expecting value: line 1 column 1 (char 0)"),
-    "dataset.json that is a list": (_write("dataset.json", "[]"), "<HERE>/model/dataset.json is not a description of a dataset; restore the one that was trained with"),
-    "dataset.json without labels": (_json("dataset.json", lambda content: content.pop("labels")), "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; restore the one that was trained with"),
-    "dataset.json without channels": (_json("dataset.json", lambda content: content.pop("channel_names")), '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was trained with'),
+            network_class_name="nnunetv2_comnet.networks.absent")), "<HERE>/model/plans.json is refused: it has "
+                "nnunetv2_comnet.networks.absent called, which is no network or layer of torch.nn, "
+                "dynamic_network_architectures, nnunetv2_comnet.networks; if you trust the model, "
+                "nnUNetv2_predict loads it"),
+    "dataset.json that is not JSON": (_write("dataset.json", "regions"), "<HERE>/model/dataset.json cannot be read "
+        "as JSON: Expecting value: line 1 column 1 (char 0)"),
+    "dataset.json that is a list": (_write("dataset.json", "[]"), "<HERE>/model/dataset.json is not a description of "
+        "a dataset; restore the one that was trained with"),
+    "dataset.json without labels": (_json("dataset.json", lambda content: content.pop("labels")),
+        "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; "
+        "restore the one that was trained with"),
+    "dataset.json without channels": (_json("dataset.json", lambda content: content.pop("channel_names")),
+        '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was '
+        'trained with'),
     "dataset.json with channels in words": (
-        _json("dataset.json", lambda content: content.update(channel_names={"first": "T1n"})), '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was trained with'),
+        _json("dataset.json", lambda content: content.update(channel_names={"first": "T1n"})),
+            '<HERE>/model/dataset.json must name the channels, {"0": "T1n", "1": ...}; restore the one that was '
+            'trained with'),
     "dataset.json with labels in words": (
-        _json("dataset.json", lambda content: content.update(labels={"background": 0, "whole tumor": ["one", "two"]})), "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such numbers; restore the one that was trained with"),
-    "dataset.json without a file ending": (_json("dataset.json", lambda content: content.pop("file_ending")), '<HERE>/model/dataset.json must name the file_ending, e.g. ".nii.gz"; restore the one that was trained with'),
-    "a model of labels": (_json("dataset.json", _plain_labels), "the model in <HERE>/model predicts labels, not overlapping regions; predict with nnUNetv2_predict"),
+        _json("dataset.json", lambda content: content.update(labels={"background": 0, "whole tumor": ["one", "two"]})),
+            "<HERE>/model/dataset.json must name the labels, each a number from 1 to 255 or a list of such "
+            "numbers; restore the one that was trained with"),
+    "dataset.json without a file ending": (_json("dataset.json", lambda content: content.pop("file_ending")),
+        '<HERE>/model/dataset.json must name the file_ending, e.g. ".nii.gz"; restore the one that was trained '
+        'with'),
+    "a model of labels": (_json("dataset.json", _plain_labels), "the model in <HERE>/model predicts labels, not "
+        "overlapping regions; predict with nnUNetv2_predict"),
 }  # fmt: skip
 
 PATIENTS = (
@@ -190,22 +226,26 @@ PATIENTS = (
     failing(
         "a header that claims 32767 x 32767 x 32767 voxels",
         spoilt(files.with_header(files.DIM, "4h", 3, 32767, 32767, 32767)),
-        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 voxels, more than the 536870912 that are read; copy or make it again",
+        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 32767 x 32767 x 32767 voxels, more than the "
+        "536870912 that are read; copy or make it again",
     ),
     failing(
         "a header that claims 640 x 640 x 640 voxels",
         spoilt(files.with_header(files.DIM, "4h", 3, 640, 640, 640)),
-        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 1048576352 bytes, more than its <...> bytes can hold; copy or make it again",
+        "<HERE>/images/BAD_0001.nii.gz cannot be read: its header claims 1048576352 bytes, more than its <...> bytes "
+        "can hold; copy or make it again",
     ),
     failing(
         "colours instead of numbers",
         spoilt(files.with_header(files.DATATYPE, "hh", 128, 24)),
-        "<HERE>/images/BAD_0001.nii.gz cannot be read: it holds colours, bits or complex numbers, not one real number per voxel; copy or make it again",
+        "<HERE>/images/BAD_0001.nii.gz cannot be read: it holds colours, bits or complex numbers, not one real "
+        "number per voxel; copy or make it again",
     ),
     failing(
         "complex numbers",
         spoilt(files.with_voxels(lambda data: data.astype(np.complex64))),
-        "<HERE>/images/BAD_0001.nii.gz cannot be read: it holds colours, bits or complex numbers, not one real number per voxel; copy or make it again",
+        "<HERE>/images/BAD_0001.nii.gz cannot be read: it holds colours, bits or complex numbers, not one real "
+        "number per voxel; copy or make it again",
     ),
     failing(
         "a voxel that is NaN",
@@ -221,7 +261,8 @@ PATIENTS = (
     failing(
         "a channel of another size",
         spoilt(files.with_voxels(lambda data: data[:-1])),
-        "the images cannot be read together: ERROR! Not all input images have the same shape! Shapes: [(1, 22, 26, 30), (1, 22, 26, 29), (1, 22, 26, 30), (1, 22, 26, 30)]",
+        "the images cannot be read together: ERROR! Not all input images have the same shape! Shapes: [(1, 22, 26, "
+        "30), (1, 22, 26, 29), (1, 22, 26, 30), (1, 22, 26, 30)]",
     ),
     failing(
         "a singular affine",
@@ -231,7 +272,8 @@ PATIENTS = (
     failing(
         "voxels of 0 mm",
         all_spoilt(files.with_header(files.PIXDIM + 4, "3f", 0, 0, 0)),
-        "<HERE>/images/BAD_0000.nii.gz cannot be read: its voxels measure 0 x 0 x 0 mm; each must be above 0; copy or make it again",
+        "<HERE>/images/BAD_0000.nii.gz cannot be read: its voxels measure 0 x 0 x 0 mm; each must be above 0; copy "
+        "or make it again",
     ),
     failing(
         "voxels of 1.9 m, as if metres were millimetres",
@@ -246,7 +288,8 @@ PATIENTS = (
     failing(
         "a channel missing",
         _without_a_channel,
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0003 (FLAIR); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0003 (FLAIR); the model was not trained with "
+        "modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     failing(
         "a channel too many",
@@ -256,18 +299,21 @@ PATIENTS = (
     failing(
         "a channel that is a folder",
         spoilt(files.folder),
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with "
+        "modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     failing(
         "a channel that is a FIFO",
         spoilt(files.pipe),
-        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with modality dropout (comnet plan --modality-dropout), so it needs every image",
+        "expected 4 channels (T1n, T1c, T2w, FLAIR), got 3; missing: _0001 (T1c); the model was not trained with "
+        "modality dropout (comnet plan --modality-dropout), so it needs every image",
     ),
     BadInput(
         "a bad patient beside a good one",
         CALL,
         (
-            "comnet: error: 1 of 2 cases failed (all reasons in <HERE>/out/failures.json): BAD: <HERE>/images/BAD_0001.nii.gz cannot be read: its gzip stream is cut off; copy or make it again",
+            "comnet: error: 1 of 2 cases failed (all reasons in <HERE>/out/failures.json): BAD: "
+            "<HERE>/images/BAD_0001.nii.gz cannot be read: its gzip stream is cut off; copy or make it again",
         ),
         _beside_a_good_one,
         makes=(*RECORDS, "out/GOOD.nii.gz"),
@@ -278,7 +324,8 @@ COMMANDS = (
     refused(
         "a folder without images",
         CALL,
-        "<HERE>/images holds no case: expected files NAME_0000.nii.gz to NAME_0003.nii.gz, one per channel (T1n, T1c, T2w, FLAIR)",
+        "<HERE>/images holds no case: expected files NAME_0000.nii.gz to NAME_0003.nii.gz, one per channel (T1n, "
+        "T1c, T2w, FLAIR)",
         _text_images,
         shell=True,
     ),
@@ -433,7 +480,8 @@ COMMANDS = (
     refused(
         "rules that are not JSON",
         CALL + " --postprocessing <HERE>/rules.json",
-        "<HERE>/rules.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "<HERE>/rules.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column "
+        "2 (char 1)",
         _only("{", "rules.json"),
     ),
     refused(
@@ -445,7 +493,8 @@ COMMANDS = (
     refused(
         "an unknown rule",
         CALL + " --postprocessing <HERE>/rules.json",
-        "<HERE>/rules.json: there is no rule 'smooth'; there are: thresholds, drop-unlikely-components, drop-small-components, drop-small-total, fill-holes",
+        "<HERE>/rules.json: there is no rule 'smooth'; there are: thresholds, drop-unlikely-components, "
+        "drop-small-components, drop-small-total, fill-holes",
         _only('{"rules": [{"rule": "smooth"}]}', "rules.json"),
     ),
     refused(
@@ -477,7 +526,8 @@ CALIBRATION = (
     refused(
         "a calibration that is not JSON",
         OWN_MODEL,
-        "<HERE>/model/calibration.json cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "<HERE>/model/calibration.json cannot be read as JSON: Expecting property name enclosed in double quotes: "
+        "line 1 column 2 (char 1)",
         _broken_calibration,
         makes=RECORDS,
     ),

@@ -30,7 +30,7 @@ PLANS_NAME = "nnUNetCoMNeTPlans"
 CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
 INTENSITY_SAMPLES = 10**6  # of every channel, over all cases
-WITHHELD = 0.0  # a preprocessed channel whose image is absent: the value outside the brain, within it the mean
+MISSING_CHANNEL = 0.0  # fills a preprocessed channel without image: the value outside the brain, within it the mean
 _SHARED = ("size", "kernel_size", "base_channels", "grn")  # said twice: of the network, and in the section
 
 log = logging.getLogger(__name__)

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from nnunetv2_comnet.files import read_checked
 
 
 class CaseEntry(BaseModel):
-    """state: done or failed. seconds: None where an earlier run did the case. missing: images that it lacked."""
+    """state: done or failed. seconds: None where an earlier run did the case. missing_channels: by name."""
 
     state: str
     seconds: float | None = None
-    missing: list[str] = []
+    missing_channels: list[str] = Field([], validation_alias=AliasChoices("missing_channels", "missing"))
 
 
 class RunRecord(BaseModel):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from study.missing_settings import CHANNELS, FOLD, FULL, LACKING, MODELS, QUICK, WITH, WITHOUT, Model
+from study.missing_settings import CHANNELS, FOLD, FULL, MISSING_CHANNELS, MODELS, QUICK, WITH, WITHOUT, Model
 from study.patients import command, held_out_cases, held_out_folder, images_of, prepare
 from study.progress import Progress, begin, copy_to_docs
 from study.settings import CONFIGURATION, PLANS, STAGE_1, TRAIN_ID, TRAIN_NAME
@@ -25,7 +25,9 @@ def main() -> None:
     prepare(progress)
     with ThreadPoolExecutor(max_workers=progress.study.workers) as pool, progress.stage("train both models"):
         list(pool.map(lambda model: train(progress, model), MODELS))
-    with progress.stage(f"predict {progress.study.held_out} held-out patients, {len(LACKING)} times with each model"):
+    with progress.stage(
+        f"predict {progress.study.held_out} held-out patients, {len(MISSING_CHANNELS)} times with each model"
+    ):
         predict_without(out)
         predict_zeroed(out)
     write_page(progress)
@@ -55,9 +57,9 @@ def train(progress: Progress, model: Model) -> None:
     command(out, "nnUNetv2_train", *names, "-device", "cpu", "--c", **variables)
 
 
-def predictions(out: Path, model: Model, lacking: tuple[str, ...]) -> Path:
+def predictions(out: Path, model: Model, missing: tuple[str, ...]) -> Path:
     """The folder of a model's masks of the patients who lack these images."""
-    return out / model.name / "predictions" / ("_".join(lacking) or "complete")
+    return out / model.name / "predictions" / ("_".join(missing) or "complete")
 
 
 def predict_without(out: Path) -> None:
@@ -65,15 +67,15 @@ def predict_without(out: Path) -> None:
     from nnunetv2_comnet.inference.folder import FolderRun, predict_folder
 
     predictor = _predictor(out, WITH)
-    for lacking in LACKING:
-        source = out / "images" / ("_".join(lacking) or "complete")
+    for missing in MISSING_CHANNELS:
+        source = out / "images" / ("_".join(missing) or "complete")
         source.mkdir(parents=True, exist_ok=True)
         for case in held_out_cases(out):
             for channel, image in zip(CHANNELS, images_of(out, case), strict=True):
                 link = source / image.name
-                if channel not in lacking and not link.is_symlink():
+                if channel not in missing and not link.is_symlink():
                     link.symlink_to(image)
-        result = predict_folder(predictor, FolderRun(source, predictions(out, WITH, lacking), go_on=True))
+        result = predict_folder(predictor, FolderRun(source, predictions(out, WITH, missing), go_on=True))
         if result.failed:
             raise RuntimeError(f"not predicted: {result.failed}")
 
@@ -84,13 +86,13 @@ def predict_zeroed(out: Path) -> None:
 
     predictor = _predictor(out, WITHOUT)
     for case in held_out_cases(out):
-        paths = {lacking: predictions(out, WITHOUT, lacking) / f"{case}.nii.gz" for lacking in LACKING}
+        paths = {missing: predictions(out, WITHOUT, missing) / f"{case}.nii.gz" for missing in MISSING_CHANNELS}
         if all(path.is_file() for path in paths.values()):
             continue
         patient = predictor.prepare(images_of(out, case))
-        for lacking, path in paths.items():
+        for missing, path in paths.items():
             data = torch.clone(patient.data)
-            data[[CHANNELS.index(channel) for channel in lacking]] = 0
+            data[[CHANNELS.index(channel) for channel in missing]] = 0
             zeroed = dataclasses.replace(patient, data=data)
             path.parent.mkdir(parents=True, exist_ok=True)
             predictor.finish(predictor.compute(zeroed, wanted=())).save(path)
@@ -112,7 +114,9 @@ def write_page(progress: Progress) -> None:
     out = progress.folder
     truth = held_out_folder(out) / "labelsTr"
     tables = {
-        model.name: [dice_table(truth, predictions(out, model, lacking), BRATS_123.regions) for lacking in LACKING]
+        model.name: [
+            dice_table(truth, predictions(out, model, missing), BRATS_123.regions) for missing in MISSING_CHANNELS
+        ]
         for model in MODELS
     }
     write(progress, tables, out / NAME)

@@ -8,7 +8,7 @@ FOLD = 0
 CHANNELS = ("T1n", "T1c", "T2w", "FLAIR")  # in the order of their numbers
 
 # What patients lack: nothing, each image alone, the pair that a short protocol leaves out, and the telling pair.
-LACKING: tuple[tuple[str, ...], ...] = (
+MISSING_CHANNELS: tuple[tuple[str, ...], ...] = (
     (),
     *((channel,) for channel in CHANNELS),
     ("T1n", "T2w"),
@@ -18,7 +18,7 @@ LACKING: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Model:
-    """One of the two: its name is its folder's; the share of patches from which images are withheld."""
+    """One of the two: its name is its folder's; the share of patches with missing channels."""
 
     name: str
     modality_dropout: float

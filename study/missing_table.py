@@ -13,19 +13,19 @@ import numpy as np
 from nnunetv2_comnet.evaluation.dice import DiceTable
 from nnunetv2_comnet.files import write_json, write_text
 from nnunetv2_comnet.text_tables import markdown, number, with_interval
-from study.missing_settings import FOLD, LACKING, MODELS, WITH, WITHOUT, Model
+from study.missing_settings import FOLD, MISSING_CHANNELS, MODELS, WITH, WITHOUT, Model
 from study.progress import Progress
 from study.report import PACKAGES, memory_gb, processor
 from study.settings import AVERAGE, BOOTSTRAP_SEED, REGIONS
 from study.statistic import Difference, difference
 
 COLUMNS = (*REGIONS, AVERAGE)
-Scores = Mapping[str, Sequence[DiceTable]]  # of a model by name, in the order of LACKING
+Scores = Mapping[str, Sequence[DiceTable]]  # of a model by name, in the order of MISSING_CHANNELS
 
 
 def write(progress: Progress, scores: Scores, target: Path) -> None:
     """target.json and target.md."""
-    rows = [_row(number, lacking, scores) for number, lacking in enumerate(LACKING)]
+    rows = [_row(number, missing, scores) for number, missing in enumerate(MISSING_CHANNELS)]
     report = {
         "study": dataclasses.asdict(progress.study),
         "models": [dataclasses.asdict(model) for model in MODELS],
@@ -43,14 +43,14 @@ def _of_patients(tables: Sequence[DiceTable]) -> dict[str, dict[str, dict[str, f
     """Case -> what it lacks -> Dice by region."""
     return {
         case: {
-            _name(lacking): dict(zip(table.regions, table.scores[index].tolist(), strict=True))
-            for lacking, table in zip(LACKING, tables, strict=True)
+            _name(missing): dict(zip(table.regions, table.scores[index].tolist(), strict=True))
+            for missing, table in zip(MISSING_CHANNELS, tables, strict=True)
         }
         for index, case in enumerate(tables[0].cases)
     }
 
 
-def _row(number: int, lacking: tuple[str, ...], scores: Scores) -> dict[str, Any]:
+def _row(number: int, missing: tuple[str, ...], scores: Scores) -> dict[str, Any]:
     """Mean Dice of each model by region, and the paired difference of the average: with dropout minus without."""
     tables = {model.name: scores[model.name][number] for model in MODELS}
     means = {
@@ -59,7 +59,7 @@ def _row(number: int, lacking: tuple[str, ...], scores: Scores) -> dict[str, Any
     }
     change = difference(tables[WITH.name].averages, tables[WITHOUT.name].averages)
     return {
-        "lacking": list(lacking),
+        "missing_channels": list(missing),
         "mean": {name: {column: float(mean[column]) for column in COLUMNS} for name, mean in means.items()},
         "difference": dataclasses.asdict(change),
     }
@@ -70,7 +70,7 @@ def page(report: dict[str, Any]) -> str:
     header = ["the patient lacks", *(f"with: {c}" for c in COLUMNS), *(f"zeros: {c}" for c in COLUMNS), "difference"]
     rows = [
         [
-            _name(row["lacking"]),
+            _name(row["missing_channels"]),
             *(number(row["mean"][model.name][column], 4) for model in MODELS for column in COLUMNS),
             _interval(Difference(**row["difference"])),
         ]
@@ -93,7 +93,7 @@ def page(report: dict[str, Any]) -> str:
 def finding(report: dict[str, Any]) -> str:
     """What the table shows, whatever it is."""
     complete, *others = report["rows"]
-    single = [row for row in others if len(row["lacking"]) == 1]
+    single = [row for row in others if len(row["missing_channels"]) == 1]
 
     def mean(rows: Sequence[dict[str, Any]], model: Model) -> str:
         return number(float(np.mean([row["mean"][model.name][AVERAGE] for row in rows])), 4)
@@ -106,7 +106,7 @@ def finding(report: dict[str, Any]) -> str:
         f"With all images, the model trained with dropout reaches an average Dice of {mean([complete], WITH)}, the one "
         f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
         f"image missing (mean of the four rows), {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
-        f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['lacking'])}: "
+        f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['missing_channels'])}: "
         f"{number(complete['mean'][WITH.name][region], 4)} with all images, "
         f"{number(worst['mean'][WITH.name][region], 4)} then. "
         f"{_favoured(report['rows'])}"
@@ -115,7 +115,7 @@ def finding(report: dict[str, Any]) -> str:
 
 def _favoured(rows: Sequence[dict[str, Any]]) -> str:
     """Which rows' intervals exclude 0, and on which side."""
-    found = [(_name(row["lacking"]), Difference(**row["difference"])) for row in rows]
+    found = [(_name(row["missing_channels"]), Difference(**row["difference"])) for row in rows]
     better = [name for name, change in found if change.low > 0]
     worse = [name for name, change in found if change.high < 0]
     return (
@@ -135,7 +135,7 @@ def _caption(report: dict[str, Any]) -> str:
         f"{study['held_out_start'] + study['held_out'] - 1} held out. Stage 1 only, one fold: "
         f"`comnet plan --preset demo {' '.join(study['plan_flags'])} --modality-dropout P`, P = "
         f"{' and '.join(f'{model.modality_dropout:g}' for model in MODELS)}; same seed, so both begin with the same "
-        "weights and see the same patches, but for what is withheld. The best epoch is chosen on complete patients. No "
+        "weights and see the same patches, but for missing channels. The best epoch is chosen on complete patients. No "
         "mirroring, no post-processing. Dice of two empty masks 1, of one empty mask 0. Bootstrap seed "
         f"{BOOTSTRAP_SEED}.\n\n"
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; both models at a time, one "
@@ -147,5 +147,5 @@ def _interval(found: Difference) -> str:
     return with_interval(found.mean, found.low, found.high, 4)
 
 
-def _name(lacking: Sequence[str]) -> str:
-    return ", ".join(lacking) or "nothing"
+def _name(missing: Sequence[str]) -> str:
+    return ", ".join(missing) or "nothing"

@@ -109,7 +109,7 @@ def command(
     Flags are those of nnUNetv2_predict and a few more; nnUNet_extTrainer need not be set. A patient that cannot be
     predicted is told in failures.json, the others are predicted, and the exit code is 1. A patient may lack images
     where the model was trained with modality dropout. volumes.csv has the regions' volumes, comnet_run.json what was
-    run, and which images a patient lacked. Averaging logits gives nnUNetv2_predict's masks voxel by voxel.
+    run, and which channels of a patient were missing. Averaging logits gives nnUNetv2_predict's masks voxel by voxel.
     """
     from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thresholds
 
@@ -201,8 +201,8 @@ def _report(result: "FolderResult", target: Path) -> None:
     """What was done; failures end the command as an error does."""
     count = len(result.predicted) + len(result.kept) + len(result.failed)
     kept = f", {len(result.kept)} were there already" if result.kept else ""
-    lacking = f", {len(result.lacking)} without images that they lack" if result.lacking else ""
-    typer.echo(f"predicted {len(result.predicted)} of {count} cases{kept}{lacking}; masks are in {target}")
+    without = f", {len(result.missing_channels)} with missing channels" if result.missing_channels else ""
+    typer.echo(f"predicted {len(result.predicted)} of {count} cases{kept}{without}; masks are in {target}")
     if result.failed:
         name, reason = min(result.failed.items())
         raise DataError(

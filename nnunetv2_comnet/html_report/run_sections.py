@@ -107,9 +107,10 @@ def _plain(value: Any) -> str:
 def _of_times(cases: Mapping[str, CaseEntry]) -> Iterator[tuple[str, str]]:
     states = [entry.state for entry in cases.values()]
     yield "cases predicted", f"{states.count('done')} of {len(states)}"
-    lacking = [f"{case} ({', '.join(entry.missing)})" for case, entry in cases.items() if entry.missing]
-    if lacking:
-        yield "cases that lacked images", "; ".join(lacking)
+    missing = {case: entry.missing_channels for case, entry in cases.items() if entry.missing_channels}
+    if missing:
+        listed = (f"{case} ({', '.join(channels)})" for case, channels in missing.items())
+        yield "cases with missing channels", "; ".join(listed)
     seconds = [entry.seconds for entry in cases.values() if entry.seconds is not None]
     if seconds:
         yield "seconds per case", f"median {statistics.median(seconds):.1f}, longest {max(seconds):.1f}"

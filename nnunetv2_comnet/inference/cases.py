@@ -18,12 +18,12 @@ NEEDS_ALL = "the model was not trained with modality dropout (comnet plan --moda
 class Case:
     """One patient's images in the order of the channels, None for one that is not there.
 
-    lacking: the names of those channels. problem: why the case cannot be predicted, if so.
+    missing_channels: their names. problem: why the case cannot be predicted, if so.
     """
 
     name: str
     images: tuple[Path | None, ...]
-    lacking: tuple[str, ...] = ()
+    missing_channels: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -34,12 +34,12 @@ def find_cases(
     part: int = 0,
     parts: int = 1,
     *,
-    may_lack_images: bool = False,
+    allows_missing_channels: bool = False,
 ) -> list[Case]:
     """The cases of `folder` by name; of `parts` equal parts, the one numbered `part` (from 0), as nnU-Net deals them.
 
     Raises `DataError` where there is no folder or no case. A case with a channel too many is listed, with its problem,
-    and so is one that lacks a channel, where the model does not allow it.
+    and so is one with a missing channel, where the model does not allow it.
     """
     if not (parts >= 1 and 0 <= part < parts):
         raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
@@ -60,11 +60,11 @@ def find_cases(
         )
     names = sorted(found)[part::parts]
     twins = same_when_folded(found)
-    return [_case(name, found[name], channels, twins.get(name, ()), may_lack_images) for name in names]
+    return [_case(name, found[name], channels, twins.get(name, ()), allows_missing_channels) for name in names]
 
 
 def _case(
-    name: str, files: dict[int, Path], channels: Sequence[str], twins: Sequence[str], may_lack_images: bool
+    name: str, files: dict[int, Path], channels: Sequence[str], twins: Sequence[str], allows_missing_channels: bool
 ) -> Case:
     images = tuple(files.get(number) for number in range(len(channels)))
     if not name.isprintable():
@@ -75,11 +75,11 @@ def _case(
         return Case(name, images, problem=problem)
     missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
     unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
-    lacking = tuple(channel for number, channel in enumerate(channels) if number not in files)
-    if not unknown and (not missing or may_lack_images):
-        return Case(name, images, lacking)
+    missing_channels = tuple(channel for number, channel in enumerate(channels) if number not in files)
+    if not unknown and (not missing or allows_missing_channels):
+        return Case(name, images, missing_channels)
     problem = f"expected {len(channels)} channels ({', '.join(channels)}), got {len(files)}"
     problem += f"; missing: {', '.join(missing)}" if missing else ""
     problem += f"; not of this model: {', '.join(unknown)}" if unknown else ""
-    problem += f"; {NEEDS_ALL}" if missing and not may_lack_images else ""
-    return Case(name, images, lacking, problem)
+    problem += f"; {NEEDS_ALL}" if missing and not allows_missing_channels else ""
+    return Case(name, images, missing_channels, problem)

@@ -56,14 +56,14 @@ class FolderRun:
 class FolderResult:
     """Names of the cases predicted now and of those found whole; failed: case -> reason. failures: file of reasons.
 
-    lacking: those of the predicted ones whose patients lack images.
+    missing_channels: those of the predicted ones with missing channels.
     """
 
     predicted: tuple[str, ...]
     kept: tuple[str, ...]
     failed: dict[str, str]
     failures: Path
-    lacking: tuple[str, ...]
+    missing_channels: tuple[str, ...]
 
 
 def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
@@ -77,7 +77,12 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     require_possible_maps(run.maps, predictor.options.average, predictor.options.refine)
     ending = predictor.dataset.file_ending
     cases = find_cases(
-        run.source, ending, predictor.channels, run.part, run.parts, may_lack_images=predictor.may_lack_images
+        run.source,
+        ending,
+        predictor.channels,
+        run.part,
+        run.parts,
+        allows_missing_channels=predictor.allows_missing_channels,
     )
     outputs = Outputs(run.target, ending, list(predictor.regions), run.maps, run.stock_probabilities)
     rules = None
@@ -106,7 +111,7 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
         kept=tuple(case.name for case in kept),
         failed=dict(records.failures),
         failures=records.path("failures.json"),
-        lacking=tuple(case.name for case in predicted if case.lacking),
+        missing_channels=tuple(case.name for case in predicted if case.missing_channels),
     )
 
 
@@ -114,7 +119,7 @@ def _is_whole(case: Case, predictor: CoMNeTPredictor, outputs: Outputs, records:
     """Whether an earlier run wrote all that is wanted of the case, from the images that are there now."""
     if case.problem is not None or not outputs.is_whole(case.name):
         return False
-    return not predictor.may_lack_images or records.predicted_without(case.name) == case.lacking
+    return not predictor.allows_missing_channels or records.predicted_without(case.name) == case.missing_channels
 
 
 def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kept: Sequence[Case]) -> None:
@@ -128,7 +133,7 @@ def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kep
     for case in kept:
         if case.name not in records.volumes:  # killed between mask and table, or predicted by another part
             records.volumes[case.name] = _volumes_of_file(predictor, outputs.label_map(case.name))
-        records.kept(case.name, case.lacking)
+        records.kept(case.name, case.missing_channels)
     records.write()
 
 
@@ -160,11 +165,11 @@ class _Work:
 
 def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:
     """True if the case's files are written; else its reason is recorded and nothing is left of it."""
-    case, lacking = outcome.item.name, outcome.item.lacking
+    case, missing_channels = outcome.item.name, outcome.item.missing_channels
     if outcome.error is None:
-        records.done(case, outcome.seconds, outcome.result, lacking)
-        if lacking:
-            log.warning("%s: predicted without %s, which it lacks", case, ", ".join(lacking))
+        records.done(case, outcome.seconds, outcome.result, missing_channels)
+        if missing_channels:
+            log.warning("%s: predicted without its missing %s", case, ", ".join(missing_channels))
     else:
         outputs.forget(case)
         log.debug("%s", case, exc_info=outcome.error)

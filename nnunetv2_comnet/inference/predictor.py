@@ -131,14 +131,14 @@ class CoMNeTPredictor(nnUNetPredictor):
     def predict(self, images: Sequence[str | os.PathLike[str] | None]) -> Prediction:
         """Predicts one patient from its files, one per channel in the order of `channels`.
 
-        None stands for an image that the patient lacks, where `may_lack_images`. Raises `DataError` for files that are
+        None stands for a missing channel, where `allows_missing_channels`. Raises `DataError` for files that are
         missing, unreadable, of different grids, or too few or many.
         """
         return self.finish(self.compute(self.prepare(images)))
 
     def prepare(self, images: Sequence[str | os.PathLike[str] | None]) -> Prepared:
         """The first of the three stages of `predict`: reads and preprocesses; of another patient in a thread, say."""
-        if None in images and not self.may_lack_images:
+        if None in images and not self.allows_missing_channels:
             raise DataError(NEEDS_ALL)
         with torch.inference_mode(), nnunet_messages_to_log():
             return Prepared(*self.grids.preprocess([None if image is None else Path(image) for image in images]))
@@ -179,7 +179,7 @@ class CoMNeTPredictor(nnUNetPredictor):
         )
 
     @functools.cached_property
-    def may_lack_images(self) -> bool:
+    def allows_missing_channels(self) -> bool:
         """Whether the model was trained with modality dropout, so that a patient may lack some of the images."""
         section = self.plans_manager.plans.get(SECTION)
         return section is not None and parse_settings(section, "the model's plans.json").modality_dropout > 0

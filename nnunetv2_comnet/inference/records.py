@@ -20,7 +20,6 @@ from nnunetv2_comnet.run_record import read_run_record
 from nnunetv2_comnet.text_tables import csv_table, number
 
 MM3_PER_ML = 1000
-MISSING = "missing"  # of a case's entry: the images that it lacked, where it did
 SAME = ("checkpoints", "options", "strengths", "postprocessing")  # what all masks of a folder must share
 
 
@@ -62,26 +61,28 @@ class Records:
         self.volumes = {name: row for name, row in read_volumes(self.path("volumes.csv")).items() if name in cases}
 
     def predicted_without(self, case: str) -> tuple[str, ...] | None:
-        """The images that a whole case lacked when it was predicted: by this part's record, else by the other parts'.
+        """The channels that were missing when a whole case was predicted, by this part's record or else the others'.
 
         None where they do not say, or not the same.
         """
         own = self.run["cases"].get(case)
         entries = [own] if own else [cases[case] for cases in self._of_all_parts if case in cases]
-        found = {tuple(entry.get(MISSING, ())) for entry in entries if entry["state"] == "done"}
+        found = {tuple(entry.get("missing_channels", ())) for entry in entries if entry["state"] == "done"}
         return found.pop() if len(found) == 1 else None
 
     @functools.cached_property
     def _of_all_parts(self) -> list[dict[str, Any]]:
         return [read_run_record(path).entries() for path in sorted(self.folder.glob("comnet_run*.json"))]
 
-    def kept(self, case: str, lacking: Sequence[str]) -> None:
+    def kept(self, case: str, missing_channels: Sequence[str]) -> None:
         """A case is whole by an earlier run; how long it took is told where that is known."""
-        self.run["cases"].setdefault(case, _done(None, lacking))
+        self.run["cases"].setdefault(case, _done(None, missing_channels))
 
-    def done(self, case: str, seconds: float, volumes_mm3: Mapping[str, float], lacking: Sequence[str]) -> None:
-        """A case is about to be whole, predicted without the images that it lacks."""
-        self.run["cases"][case] = _done(round(seconds, 1), lacking)
+    def done(
+        self, case: str, seconds: float, volumes_mm3: Mapping[str, float], missing_channels: Sequence[str]
+    ) -> None:
+        """A case is about to be whole, predicted without the missing channels."""
+        self.run["cases"][case] = _done(round(seconds, 1), missing_channels)
         self.volumes[case] = dict(volumes_mm3)
 
     def failed(self, case: str, seconds: float, reason: str) -> None:
@@ -100,8 +101,12 @@ class Records:
             self.path("failures.json").unlink(missing_ok=True)
 
 
-def _done(seconds: float | None, lacking: Sequence[str]) -> dict[str, Any]:
-    return {"state": "done", "seconds": seconds, **({MISSING: list(lacking)} if lacking else {})}
+def _done(seconds: float | None, missing_channels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "state": "done",
+        "seconds": seconds,
+        **({"missing_channels": list(missing_channels)} if missing_channels else {}),
+    }
 
 
 def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.inference.images import Properties, read_images
 from nnunetv2_comnet.nifti import MOST_VOXELS
-from nnunetv2_comnet.plans import WITHHELD
+from nnunetv2_comnet.plans import MISSING_CHANNEL
 
 Array = npt.NDArray[Any]
 
@@ -51,11 +51,11 @@ class Grids:
     def preprocess(self, images: Sequence[Path | None]) -> tuple[Tensor, Properties]:
         """nnU-Net's run_case in its two halves, so that what was read is checked in between: (C, D, H, W) float32.
 
-        The channel of an image that is None holds `WITHHELD`, as in training; crop and grid are those of the others.
+        A channel whose image is None holds `MISSING_CHANNEL`, as in training; crop and grid are those of the others.
         Raises `DataError` as `read_images` does.
         """
-        lacking = [channel for channel, image in enumerate(images) if image is None]
-        there = [channel for channel in range(len(self.channels)) if channel not in lacking]
+        missing_channels = [channel for channel, image in enumerate(images) if image is None]
+        there = [channel for channel in range(len(self.channels)) if channel not in missing_channels]
         read, properties = read_images(
             self.writer, [image for image in images if image is not None], [self.channels[channel] for channel in there]
         )
@@ -66,7 +66,7 @@ class Grids:
         data, _, properties = preprocessor.run_case_npy(
             data, None, properties, self.plans, self.configuration, self.dataset_json
         )
-        data[lacking] = WITHHELD
+        data[missing_channels] = MISSING_CHANNEL
         return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
 
     def _require_possible_size(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:

@@ -1,6 +1,6 @@
 """The paper's light augmentation and nothing else: flips, affine, gamma, noise, blur (batchgeneratorsv2).
 
-Where modality dropout is planned, images are withheld after all of it.
+Modality dropout, where planned, comes after all of it.
 """
 
 import math
@@ -20,7 +20,7 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
 from nnunetv2_comnet.settings import Settings
-from nnunetv2_comnet.trainers.withholding import WithholdImages
+from nnunetv2_comnet.trainers.withholding import ModalityDropout
 
 FLIP_AXES = (0, 1, 2)
 
@@ -86,7 +86,7 @@ def training_transforms(
     masked = [index for index, use in enumerate(masked_channels) if use]
     masking = [MaskImageTransform(apply_to_channels=masked, channel_idx_in_seg=0, set_outside_to=0)] if masked else []
     # Last of what is random: kept channels are what they were without it. At 0 nothing is drawn.
-    dropout = [RandomTransform(WithholdImages(), settings.modality_dropout)] if settings.modality_dropout else []
+    dropout = [RandomTransform(ModalityDropout(), settings.modality_dropout)] if settings.modality_dropout else []
     return ComposeTransforms(
         [*geometry, *intensity, *flips, *masking, *dropout, *target_transforms(scales, regions, ignore_label)]
     )

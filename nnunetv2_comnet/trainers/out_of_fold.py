@@ -51,10 +51,10 @@ def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str)
     theirs = saved.configurations.get(configuration, {})
     ours = plans["configurations"][configuration]
     different = [name for name in _SHARED if theirs.get(name) != ours.get(name)]
-    # Patients may lack images only where both stages have met such patches.
+    # Channels may be missing only where both stages have met such patches.
     sections = plans.get(SECTION, {}), saved.comnet
-    withheld_now, withheld_then = (bool(section.get("modality_dropout")) for section in sections)
-    if withheld_now and not withheld_then:
+    dropout_now, dropout_then = (bool(section.get("modality_dropout")) for section in sections)
+    if dropout_now and not dropout_then:
         different.append("modality_dropout")
     if different:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from study.missing_settings import LACKING, MODELS, QUICK
+from study.missing_settings import MISSING_CHANNELS, MODELS, QUICK
 
 ROOT = Path(__file__).parents[2]
 NAME = "missing_modality_study"
@@ -47,13 +47,13 @@ def labels_of(path: Path) -> np.ndarray:
 
 
 def test_every_cell_is_the_mean_of_plain_dice(folder: Path, report: dict[str, Any]) -> None:
-    assert [tuple(row["lacking"]) for row in report["rows"]] == list(LACKING)
+    assert [tuple(row["missing_channels"]) for row in report["rows"]] == list(MISSING_CHANNELS)
     truths = sorted((folder / "raw" / "Dataset502_HeldOut" / "labelsTr").glob("*.nii.gz"))
     assert len(truths) == QUICK.held_out
     found = set()
     for model in MODELS:
         for row in report["rows"]:
-            masks = folder / model.name / "predictions" / ("_".join(row["lacking"]) or "complete")
+            masks = folder / model.name / "predictions" / ("_".join(row["missing_channels"]) or "complete")
             for region, members in MEMBERS.items():
                 dice = [
                     plain_dice(np.isin(labels_of(path), members), np.isin(labels_of(masks / path.name), members))
@@ -61,10 +61,15 @@ def test_every_cell_is_the_mean_of_plain_dice(folder: Path, report: dict[str, An
                 ]
                 assert row["mean"][model.name][region] == pytest.approx(np.mean(dice), abs=1e-12)
                 found.add(round(float(np.mean(dice)), 6))
-    assert len(found) > len(LACKING), "cells that are all alike would test nothing"
+    assert len(found) > len(MISSING_CHANNELS), "cells that are all alike would test nothing"
     page = (folder / f"{NAME}.md").read_text()
     cells = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
-    assert cells == ["the patient lacks", "---", "nothing", *(", ".join(lacking) for lacking in LACKING[1:])]
+    assert cells == [
+        "the patient lacks",
+        "---",
+        "nothing",
+        *(", ".join(missing) for missing in MISSING_CHANNELS[1:]),
+    ]
 
 
 def test_the_models_differ_in_dropout_alone_and_patients_lack_their_images(folder: Path) -> None:
@@ -76,12 +81,12 @@ def test_the_models_differ_in_dropout_alone_and_patients_lack_their_images(folde
     assert plans[0] == plans[1]
     record = json.loads((folder / MODELS[0].name / "predictions" / "T1c_FLAIR" / "comnet_run.json").read_text())
     assert len(record["cases"]) == QUICK.held_out
-    assert all(entry["missing"] == ["T1c", "FLAIR"] for entry in record["cases"].values())
+    assert all(entry["missing_channels"] == ["T1c", "FLAIR"] for entry in record["cases"].values())
 
 
 def test_a_second_run_redoes_nothing(folder: Path) -> None:
     made = [*folder.glob("*/results/*/*/fold_0/checkpoint_final.pth"), *folder.glob("*/predictions/*/*.nii.gz")]
-    assert len(made) == len(MODELS) * (1 + len(LACKING) * QUICK.held_out)
+    assert len(made) == len(MODELS) * (1 + len(MISSING_CHANNELS) * QUICK.held_out)
     before = {path: path.stat().st_mtime_ns for path in made}
     run_study(folder)
     assert {path: path.stat().st_mtime_ns for path in made} == before

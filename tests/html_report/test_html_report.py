@@ -193,7 +193,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
         "checkpoints": {"fold_0/checkpoint_final.pth": "f" * 64},
         "options": {"thresholds": {"ET": 0.4}, "nested": True}, "postprocessing": None,
         "cases": {"A": {"state": "done", "seconds": 1.0}, "B": {"state": "done", "seconds": 4.0},
-                  "C": {"state": "failed", "seconds": 0.5},
+                  "C": {"state": "failed", "seconds": 0.5, "missing_channels": ["T2w"]},
                   "D": {"state": "done", "seconds": None, "missing": ["T1c", "T2w"]}},
     }))  # fmt: skip
     (tmp_path / "labelsTs").mkdir()
@@ -207,7 +207,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert run["options: nested"] == "yes"
     assert run["postprocessing"] == "none"
     assert run["cases predicted"] == "3 of 4"
-    assert run["cases that lacked images"] == "D (T1c, T2w)"
+    assert run["cases with missing channels"] == "C (T2w); D (T1c, T2w)"  # D by the key of before
     assert run["seconds per case"] == "median 1.0, longest 4.0"  # of 0.5, 1, 4
     assert run["seconds, all cases"] == "5.5"
     split = next(rows for title, rows in told.items() if title.endswith("splits_final.json"))

@@ -1,4 +1,4 @@
-"""A patient who lacks images: predicted by a model of modality dropout as on withheld channels, else refused."""
+"""A patient with missing channels: predicted by a model of modality dropout as on zero channels, else refused."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def without(files: list[Path], channels: tuple[int, ...]) -> list[Path | None]:
     return [None if channel in channels else file for channel, file in enumerate(files)]
 
 
-def withheld(predictor: CoMNeTPredictor, files: list[Path], channels: tuple[int, ...]) -> Prepared:
+def with_zeros(predictor: CoMNeTPredictor, files: list[Path], channels: tuple[int, ...]) -> Prepared:
     """nnU-Net's own preprocessing of all the images, and then 0 in these channels."""
     configuration = predictor.configuration_manager
     data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
@@ -58,7 +58,7 @@ def test_the_network_sees_what_it_saw_in_training(tolerant: Path, patients: Path
     files = images_of(patients, case)
     complete = predictor.predict(files).probabilities
     for channels in ((0,), (1,), (2,), (3,), (0, 2), (0, 1, 2)):
-        prepared, expected = predictor.prepare(without(files, channels)), withheld(predictor, files, channels)
+        prepared, expected = predictor.prepare(without(files, channels)), with_zeros(predictor, files, channels)
         assert torch.equal(prepared.data, expected.data)
         assert not prepared.data[list(channels)].any()
         ours = predictor.finish(predictor.compute(prepared))
@@ -106,7 +106,7 @@ def test_the_refiner_is_conditioned_on_the_same_images(refined_model: Path, pati
     predictor = CoMNeTPredictor(with_dropout(refined_model, tmp_path / "model"), options=options, device="cpu")
     files = images_of(patients, "OBLIQUE")
     ours = predictor.predict(without(files, (2,)))
-    theirs = predictor.finish(predictor.compute(withheld(predictor, files, (2,))))
+    theirs = predictor.finish(predictor.compute(with_zeros(predictor, files, (2,))))
     assert np.array_equal(ours.probabilities, theirs.probabilities)
     assert np.abs(ours.correction).max() > 0.1
     assert not np.array_equal(ours.correction, predictor.predict(files).correction)
@@ -127,7 +127,7 @@ def test_from_python_too_a_model_refuses_what_it_was_not_trained_for(
 
 @pytest.fixture
 def images(patients: Path, tmp_path: Path) -> Path:
-    """The three patients; RAS lacks T2w, OBLIQUE lacks T1n and FLAIR."""
+    """The three patients; T2w is missing of RAS, T1n and FLAIR of OBLIQUE."""
     folder = tmp_path / "images"
     shutil.copytree(patients, folder)
     for name in ("RAS_0002", "OBLIQUE_0000", "OBLIQUE_0003"):
@@ -152,19 +152,19 @@ def cases_of(out: Path, name: str = "comnet_run.json") -> dict[str, Any]:
 
 
 def missing(out: Path, name: str = "comnet_run.json") -> dict[str, list[str] | None]:
-    return {case: entry.get("missing") for case, entry in cases_of(out, name).items()}
+    return {case: entry.get("missing_channels") for case, entry in cases_of(out, name).items()}
 
 
-def test_the_command_says_and_records_what_each_patient_lacks(
+def test_the_command_says_and_records_the_missing_channels(
     tolerant: Path, predict: Any, patients: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
     code, said, _ = predict(tolerant)
     assert code == 0
-    assert said == f"predicted 3 of 3 cases, 2 without images that they lack; masks are in {out}\n"
+    assert said == f"predicted 3 of 3 cases, 2 with missing channels; masks are in {out}\n"
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "OBLIQUE: predicted without T1n, FLAIR, which it lacks",
-        "RAS: predicted without T2w, which it lacks",
+        "OBLIQUE: predicted without its missing T1n, FLAIR",
+        "RAS: predicted without its missing T2w",
     ]
     assert missing(out) == {"LPS": None, "OBLIQUE": ["T1n", "FLAIR"], "RAS": ["T2w"]}
     assert {entry["state"] for entry in cases_of(out).values()} == {"done"}
@@ -186,8 +186,8 @@ def test_without_modality_dropout_such_patients_are_refused(model: Path, predict
     assert said == f"predicted 1 of 3 cases; masks are in {tmp_path / 'out'}\n"
     assert wrong.count("\n") == 1
     reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
-    for case, lacks in (("OBLIQUE", "_0000 (T1n), _0003 (FLAIR)"), ("RAS", "_0002 (T2w)")):
-        assert f"missing: {lacks}; the model {NEEDS_ALL}" in reasons[case]
+    for case, files in (("OBLIQUE", "_0000 (T1n), _0003 (FLAIR)"), ("RAS", "_0002 (T2w)")):
+        assert f"missing: {files}; the model {NEEDS_ALL}" in reasons[case]
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["LPS.nii.gz"]
 
 
@@ -198,14 +198,14 @@ def test_images_of_no_channel_are_refused_by_every_model(
     shutil.copy(images / "RAS_0000.nii.gz", images / "OTHER_0004.nii.gz")
     code, said, _ = predict(tolerant)
     assert code == 1
-    assert said.startswith("predicted 2 of 4 cases, 1 without images that they lack; ")
+    assert said.startswith("predicted 2 of 4 cases, 1 with missing channels; ")
     reasons = json.loads((tmp_path / "out" / "failures.json").read_text())
     assert set(reasons) == {"RAS", "OTHER"}
     assert reasons["RAS"].endswith("; not of this model: _0007")
     assert reasons["OTHER"].endswith("; not of this model: _0004")
 
 
-def test_going_on_predicts_anew_where_the_images_are_others(
+def test_going_on_predicts_again_where_the_images_are_others(
     tolerant: Path, predict: Any, images: Path, patients: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -221,7 +221,7 @@ def test_going_on_predicts_anew_where_the_images_are_others(
 
     (images / "RAS_0002.nii.gz").unlink()
     said = predict(tolerant, "--continue_prediction")[1]
-    assert "predicted 1 of 3 cases, 2 were there already, 1 without images that they lack;" in said
+    assert "predicted 1 of 3 cases, 2 were there already, 1 with missing channels;" in said
     assert (out / "RAS.nii.gz").read_bytes() == first
 
     # Killed between a mask and its record: from which images the mask was made is not known.
@@ -231,7 +231,7 @@ def test_going_on_predicts_anew_where_the_images_are_others(
     assert "predicted 1 of 3 cases, 2 were there already" in predict(tolerant, "--continue_prediction")[1]
 
 
-def test_parts_tell_the_whole_what_their_patients_lacked(tolerant: Path, predict: Any, tmp_path: Path) -> None:
+def test_the_missing_channels_of_parts_count_for_the_whole(tolerant: Path, predict: Any, tmp_path: Path) -> None:
     for part in (0, 1):
         assert predict(tolerant, "-num_parts", 2, "-part_id", part)[0] == 0
     assert missing(tmp_path / "out", "comnet_run_part1of2.json") == {"OBLIQUE": ["T1n", "FLAIR"]}

@@ -17,7 +17,7 @@ from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, RegionsOfLabels, target_transforms, training_transforms
 from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
-from nnunetv2_comnet.trainers.withholding import WithholdImages
+from nnunetv2_comnet.trainers.withholding import ModalityDropout
 
 PATCH = (32, 32, 32)
 REGIONS = [(1, 2, 3), (1, 3), (3,)]
@@ -85,7 +85,7 @@ def absent(batch: torch.Tensor) -> tuple[int, ...]:
     return tuple(channel for channel, values in enumerate(batch[0]) if not values.any())
 
 
-def test_withheld_images_are_zero_and_nothing_else_changes(loader: Any) -> None:
+def test_missing_channels_are_zero_and_nothing_else_changes(loader: Any) -> None:
     whole, some = take(loader(), 12), take(loader(modality_dropout=1.0), 12)
     for (case, complete), (same_case, patch) in zip(whole, some, strict=True):
         assert case == same_case
@@ -96,11 +96,11 @@ def test_withheld_images_are_zero_and_nothing_else_changes(loader: Any) -> None:
     assert len({absent(patch) for _, patch in some}) > 3
 
 
-def test_what_is_withheld_is_a_function_of_the_patchs_number(loader: Any) -> None:
+def test_the_set_of_missing_channels_is_a_function_of_the_patchs_number(loader: Any) -> None:
     dropout = {"modality_dropout": 0.5}
     alone = take(loader(**dropout), 8)
-    lacking = [absent(patch) for _, patch in alone]
-    assert 2 <= sum(map(bool, lacking)) <= 6
+    missing = [absent(patch) for _, patch in alone]
+    assert 2 <= sum(map(bool, missing)) <= 6
     assert equal(alone[4:], take(loader(first=4, **dropout), 4))
     several = in_order(loader(first=1, **dropout), workers=2, pin_memory=False)
     try:
@@ -113,7 +113,7 @@ def test_every_set_of_images_but_none_and_all_is_as_likely() -> None:
     counts: Counter[tuple[int, ...]] = Counter()
     with seeded(3):
         for _ in range(2800):
-            counts[absent(WithholdImages()(image=torch.ones(4, 1, 1, 1))["image"][None])] += 1
+            counts[absent(ModalityDropout()(image=torch.ones(4, 1, 1, 1))["image"][None])] += 1
     sets = [tuple(chosen) for size in (1, 2, 3) for chosen in combinations(range(4), size)]
     assert sorted(counts) == sorted(sets)
     # 200 of each are expected, with a standard deviation of 13.6.

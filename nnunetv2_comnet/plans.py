@@ -21,6 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_comnet.configurations import SIDE_DIVISOR, Axes
 from nnunetv2_comnet.crossval import SPLITS
+from nnunetv2_comnet.dataset_json import parse_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
 from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
@@ -55,13 +56,13 @@ class CoMNeTPlanner(ExperimentPlanner):
         # Axes are not transposed: the patch is given by anatomical axis and must stay that way.
         super().__init__(dataset, plans_name=plans_name, suppress_transpose=True)
         self.settings = settings
-        if settings.modality_dropout and len(self.dataset_json["channel_names"]) < 2:
+        if settings.modality_dropout and len(parse_dataset_json(self.dataset_json).channels) < 2:
             raise ConfigurationError("modality dropout needs two images a patient or more; this dataset has one")
         self.lowres_creation_threshold = 0.0  # no low resolution configuration, whatever the images' size
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
         """z-score inside the nonzero mask for every channel, always: the paper's normalisation."""
-        channels = len(self.dataset_json["channel_names"])
+        channels = len(parse_dataset_json(self.dataset_json).channels)
         return ["ZScoreNormalization"] * channels, [True] * channels
 
     def get_plans_for_configuration(

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunetv2_comnet.comparison.pairing import AVERAGE
 from nnunetv2_comnet.files import written_whole
-from study.settings import AUTOENCODER, AVERAGE, GATE, MAIN
-from study.statistic import COLUMNS
+from study.differences import COLUMNS
+from study.settings import AUTOENCODER, GATE, MAIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

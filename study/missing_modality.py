@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
+from nnunetv2_comnet.evaluation.results import SCORED, Evaluation
 from study.missing_settings import CHANNELS, FOLD, FULL, MISSING_CHANNELS, MODELS, QUICK, WITH, WITHOUT, Model
 from study.patients import command, held_out_cases, held_out_folder, images_of, prepare
 from study.progress import Progress, begin, copy_to_docs
-from study.settings import CONFIGURATION, PLANS, STAGE_1, TRAIN_ID, TRAIN_NAME
+from study.settings import CONFIGURATION, PLANS, PROTOCOL, STAGE_1, TRAIN_ID, TRAIN_NAME
 
 NAME = "missing_modality_study"
 
@@ -107,19 +109,23 @@ def _predictor(out: Path, model: Model) -> Any:
 
 def write_page(progress: Progress) -> None:
     """Scores every mask; the numbers as JSON, the page in Markdown."""
-    from nnunetv2_comnet.evaluation.dice import dice_table
-    from nnunetv2_comnet.label_schemes import BRATS_123
     from study.missing_table import write
 
     out = progress.folder
     truth = held_out_folder(out) / "labelsTr"
-    tables = {
-        model.name: [
-            dice_table(truth, predictions(out, model, missing), BRATS_123.regions) for missing in MISSING_CHANNELS
-        ]
-        for model in MODELS
-    }
-    write(progress, tables, out / NAME)
+    evaluations = [
+        {model.name: _evaluate(truth, predictions(out, model, missing)) for model in MODELS}
+        for missing in MISSING_CHANNELS
+    ]
+    write(progress, evaluations, out / NAME)
+
+
+def _evaluate(truth: Path, masks: Path) -> Evaluation:
+    evaluation = evaluate_folder(truth, masks, PROTOCOL, only=("dice",))
+    unusable = [case.note for case in evaluation.cases if case.state != SCORED]
+    if unusable:
+        raise RuntimeError(unusable[0])
+    return evaluation
 
 
 if __name__ == "__main__":

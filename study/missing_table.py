@@ -10,58 +10,52 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_comnet.evaluation.dice import DiceTable
+from nnunetv2_comnet.comparison.compare import compare
+from nnunetv2_comnet.comparison.pairing import AVERAGE
+from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import write_json, write_text
-from nnunetv2_comnet.text_tables import markdown, number, with_interval
+from nnunetv2_comnet.text_tables import markdown, number
+from study.differences import COLUMNS, differences, means, shown
 from study.missing_settings import FOLD, MISSING_CHANNELS, MODELS, WITH, WITHOUT, Model
 from study.progress import Progress
 from study.report import PACKAGES, memory_gb, processor
-from study.settings import AVERAGE, BOOTSTRAP_SEED, REGIONS
-from study.statistic import Difference, difference
+from study.settings import BOOTSTRAP_SEED, REGIONS
 
-COLUMNS = (*REGIONS, AVERAGE)
-Scores = Mapping[str, Sequence[DiceTable]]  # of a model by name, in the order of MISSING_CHANNELS
+Scores = Sequence[Mapping[str, Evaluation]]  # in the order of MISSING_CHANNELS, by the name of the model
 
 
 def write(progress: Progress, scores: Scores, target: Path) -> None:
     """target.json and target.md."""
-    rows = [_row(number, missing, scores) for number, missing in enumerate(MISSING_CHANNELS)]
     report = {
         "study": dataclasses.asdict(progress.study),
         "models": [dataclasses.asdict(model) for model in MODELS],
         "hardware": {"processor": processor(), "cores": os.cpu_count(), "memory_gb": memory_gb()},
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "seconds": {"total": round(progress.total_seconds, 1), **progress.log["stages"]},
-        "rows": rows,
-        "patients": {model.name: _of_patients(scores[model.name]) for model in MODELS},
+        "rows": [_row(missing, of_models) for missing, of_models in zip(MISSING_CHANNELS, scores, strict=True)],
+        "patients": {model.name: _of_patients([each[model.name] for each in scores]) for model in MODELS},
     }
     write_json(target.with_suffix(".json"), report)
     write_text(target.with_suffix(".md"), page(report))
 
 
-def _of_patients(tables: Sequence[DiceTable]) -> dict[str, dict[str, dict[str, float]]]:
+def _of_patients(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, float]]]:
     """Case -> what it lacks -> Dice by region."""
-    return {
-        case: {
-            _name(missing): dict(zip(table.regions, table.scores[index].tolist(), strict=True))
-            for missing, table in zip(MISSING_CHANNELS, tables, strict=True)
-        }
-        for index, case in enumerate(tables[0].cases)
-    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for missing, evaluation in zip(MISSING_CHANNELS, evaluations, strict=True):
+        for case in evaluation.cases:
+            dice = {region: scores["dice"] for region, scores in case.regions.items()}
+            found.setdefault(case.case, {})[_name(missing)] = dice
+    return found
 
 
-def _row(number: int, missing: tuple[str, ...], scores: Scores) -> dict[str, Any]:
+def _row(missing: tuple[str, ...], of_models: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Mean Dice of each model by region, and the paired difference of the average: with dropout minus without."""
-    tables = {model.name: scores[model.name][number] for model in MODELS}
-    means = {
-        name: dict(zip((*table.regions, AVERAGE), [*table.scores.mean(axis=0), table.averages.mean()], strict=True))
-        for name, table in tables.items()
-    }
-    change = difference(tables[WITH.name].averages, tables[WITHOUT.name].averages)
+    comparison = compare(of_models, metrics=("dice",), against=WITHOUT.name, seed=BOOTSTRAP_SEED)
     return {
         "missing_channels": list(missing),
-        "mean": {name: {column: float(mean[column]) for column in COLUMNS} for name, mean in means.items()},
-        "difference": dataclasses.asdict(change),
+        "mean": {name: means(comparison, name)["dice"] for name in of_models},
+        "difference": differences(comparison, WITH.name)["dice"][AVERAGE],
     }
 
 
@@ -72,7 +66,7 @@ def page(report: dict[str, Any]) -> str:
         [
             _name(row["missing_channels"]),
             *(number(row["mean"][model.name][column], 4) for model in MODELS for column in COLUMNS),
-            _interval(Difference(**row["difference"])),
+            shown(row["difference"]),
         ]
         for row in report["rows"]
     ]
@@ -104,7 +98,7 @@ def finding(report: dict[str, Any]) -> str:
     worst, region = max(((row, region) for row in single for region in REGIONS), key=lambda pair: lost(*pair))
     return (
         f"With all images, the model trained with dropout reaches an average Dice of {mean([complete], WITH)}, the one "
-        f"without {mean([complete], WITHOUT)} (difference {_interval(Difference(**complete['difference']))}); with one "
+        f"without {mean([complete], WITHOUT)} (difference {shown(complete['difference'])}); with one "
         f"image missing (mean of the four rows), {mean(single, WITH)} against {mean(single, WITHOUT)} of the other fed "
         f"zeros. What dropout cannot give back is largest in {region} without {_name(worst['missing_channels'])}: "
         f"{number(complete['mean'][WITH.name][region], 4)} with all images, "
@@ -115,9 +109,8 @@ def finding(report: dict[str, Any]) -> str:
 
 def _favoured(rows: Sequence[dict[str, Any]]) -> str:
     """Which rows' intervals exclude 0, and on which side."""
-    found = [(_name(row["missing_channels"]), Difference(**row["difference"])) for row in rows]
-    better = [name for name, change in found if change.low > 0]
-    worse = [name for name, change in found if change.high < 0]
+    better = [_name(row["missing_channels"]) for row in rows if row["difference"]["low"] > 0]
+    worse = [_name(row["missing_channels"]) for row in rows if row["difference"]["high"] < 0]
     return (
         f"The interval of the difference speaks for dropout where the patient lacks: {'; '.join(better) or '-'}; "
         f"against it where the patient lacks: {'; '.join(worse) or '-'}."
@@ -141,10 +134,6 @@ def _caption(report: dict[str, Any]) -> str:
         f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; both models at a time, one "
         f"thread each; {seconds['total'] / 60:.0f} minutes on a shared machine ({stages}). {versions}."
     )
-
-
-def _interval(found: Difference) -> str:
-    return with_interval(found.mean, found.low, found.high, 4)
 
 
 def _name(missing: Sequence[str]) -> str:

@@ -8,29 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_comnet.comparison.pairing import AVERAGE
+from nnunetv2_comnet.evaluation.protocols import protocol_named
 from nnunetv2_comnet.files import read_json, write_json, write_text
 from nnunetv2_comnet.regions import short_name
-from nnunetv2_comnet.text_tables import interval, markdown, number, with_interval
+from nnunetv2_comnet.text_tables import interval, markdown, number
 from study import figure
+from study.differences import COLUMNS, excludes_zero, shown, summarise
 from study.progress import Progress
 from study.settings import (
-    AVERAGE,
     BOOTSTRAP_SEED,
     CROSS,
     DEFAULT,
-    EMPTY_PENALTY_MM,
     MAIN,
     PLANS,
+    PROTOCOL,
     REGIONS,
     ROW_NAMES,
     SAMPLING_SEED,
     TRAIN_NAME,
     Study,
 )
-from study.statistic import COLUMNS, Difference, summarise
 from study.training import calibration_of
 
-PACKAGES = ("nnunetv2-comnet", "nnunetv2", "torch", "numpy", "monai")
+PACKAGES = ("nnunetv2-comnet", "nnunetv2", "torch", "numpy", "surface-distance")
 
 
 def write(progress: Progress, results: Sequence[dict[str, Any]], target: Path) -> None:
@@ -64,7 +65,8 @@ def page(report: dict[str, Any], study: Study, name: str) -> str:
         "to the reference above the row: the stage 1 ensemble, or the first or the last fold alone.",
         markdown(["Dice", *COLUMNS, "difference of the average"], _mean_rows(report, "dice", 4)),
         markdown(["Difference of Dice", *COLUMNS], _difference_rows(report, "dice", 4)),
-        f"HD95, mm (less is better; both masks empty 0, one empty {EMPTY_PENALTY_MM}, as in BraTS until 2022):",
+        f"HD95, mm, as `comnet evaluate --protocol {PROTOCOL}` measures it (less is better; both masks empty 0, one "
+        f"empty {protocol_named(PROTOCOL).penalty(()):.2f}, as in BraTS until 2022):",
         markdown(["HD95, mm", *COLUMNS, "difference of the average"], _mean_rows(report, "hd95_mm", 2)),
         markdown(["Difference of HD95, mm", *COLUMNS], _difference_rows(report, "hd95_mm", 2)),
         "Calibrated strengths alpha, chosen on the training half's held-out folds; gain in nested cross-validation:",
@@ -82,43 +84,40 @@ def findings(report: dict[str, Any]) -> list[str]:
     for key, name in ((MAIN, "Refined by fold"), (CROSS, "Refined crosswise")):
         for column in (AVERAGE, *REGIONS):
             what = "average Dice" if column == AVERAGE else f"Dice of {column}"
-            found = Difference(**report["rows"][key]["difference"]["dice"][column])
+            found = report["rows"][key]["difference"]["dice"][column]
             lines.append(
-                f"{name} changed the {what} of the stage 1 ensemble by {number(found.mean, 4, sign=True)} (95 % "
-                f"interval {interval(found.low, found.high, 4)}, {count} patients): {_verdict(report, column, found)}"
+                f"{name} changed the {what} of the stage 1 ensemble by {number(found['mean'], 4, sign=True)} "
+                f"(95 % interval {interval(found['low'], found['high'], 4)}, {count} patients): "
+                + _verdict(report, column, found)
             )
     for pair in report["pairs"]:
-        found = Difference(pair["mean"], pair["low"], pair["high"])
-        shown = f"{'better' if found.mean > 0 else 'worse'}" if found.excludes_zero else "no difference is shown"
-        lines.append(
-            f"*{ROW_NAMES[pair['first']]}* against *{ROW_NAMES[pair['second']]}*: "
-            f"{with_interval(found.mean, found.low, found.high, 4)}: {shown}."
-        )
+        verdict = ("better" if pair["mean"] > 0 else "worse") if excludes_zero(pair) else "no difference is shown"
+        lines.append(f"*{ROW_NAMES[pair['first']]}* against *{ROW_NAMES[pair['second']]}*: {shown(pair)}: {verdict}.")
     return lines
 
 
-def _verdict(report: dict[str, Any], column: str, found: Difference) -> str:
+def _verdict(report: dict[str, Any], column: str, found: dict[str, Any]) -> str:
     strengths = report["calibration"][DEFAULT]
     off = [region for region in ((column,) if column in REGIONS else REGIONS) if strengths[region]["strength"] == 0]
     if len(off) == (1 if column in REGIONS else len(REGIONS)):
         return "the calibration chose strength 0, so nothing was changed."
-    if not found.excludes_zero:
+    if not excludes_zero(found):
         return "the interval includes 0, so neither a gain nor a loss is shown."
-    return f"the interval excludes 0, so this is a {'gain' if found.mean > 0 else 'loss'} on these patients."
+    return f"the interval excludes 0, so this is a {'gain' if found['mean'] > 0 else 'loss'} on these patients."
 
 
 def _mean_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
     rows = []
     for row in report["rows"].values():
         means = [number(row["mean"][metric][column], digits) for column in COLUMNS]
-        change = _interval(row["difference"][metric][AVERAGE], digits) if row["reference"] else "reference"
+        change = shown(row["difference"][metric][AVERAGE], digits) if row["reference"] else "reference"
         rows.append([row["name"], *means, change])
     return rows
 
 
 def _difference_rows(report: dict[str, Any], metric: str, digits: int) -> list[list[str]]:
     return [
-        [row["name"], *(_interval(row["difference"][metric][column], digits) for column in COLUMNS)]
+        [row["name"], *(shown(row["difference"][metric][column], digits) for column in COLUMNS)]
         for row in report["rows"].values()
         if row["reference"]
     ]
@@ -126,13 +125,9 @@ def _difference_rows(report: dict[str, Any], metric: str, digits: int) -> list[l
 
 def _strength_rows(report: dict[str, Any]) -> list[list[str]]:
     return [
-        [trainer, *(f"{of[r]['strength']:g}, {_interval({**of[r], 'mean': of[r]['gain']}, 4)}" for r in REGIONS)]
+        [trainer, *(f"{of[r]['strength']:g}, {shown({**of[r], 'mean': of[r]['gain']})}" for r in REGIONS)]
         for trainer, of in report["calibration"].items()
     ]
-
-
-def _interval(found: dict[str, Any], digits: int) -> str:
-    return with_interval(found["mean"], found["low"], found["high"], digits)
 
 
 def _gate_sentence(report: dict[str, Any]) -> str:

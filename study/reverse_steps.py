@@ -11,12 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_comnet.comparison.outcome import Comparison
+from nnunetv2_comnet.comparison.pairing import AVERAGE
 from nnunetv2_comnet.files import read_json, sha256, write_json, write_text
-from nnunetv2_comnet.text_tables import markdown, number, with_interval
+from nnunetv2_comnet.text_tables import markdown, number
+from study.differences import COLUMNS, compare_rows, differences, means, shown
 from study.progress import Progress, begin, copy_to_docs
 from study.run import train_folds, workers
-from study.settings import AVERAGE, DEFAULT, FIRST, FULL, QUICK, STAGE_1, RefinedRow
-from study.statistic import COLUMNS, difference, table
+from study.settings import DEFAULT, FIRST, FULL, QUICK, STAGE_1, RefinedRow
 
 NAME = "reverse_steps"
 STEPS = (25, 8, 4, 1)
@@ -90,15 +92,13 @@ def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any
 
 def page(results: Sequence[dict[str, Any]], progress: Progress) -> str:
     """The page: a row per number of steps, with the paired difference to the coarse map and the time of a patient."""
-    coarse = table(results, COARSE, "dice")
+    comparison = compare_rows(results, (COARSE, *map(str, STEPS)), COARSE)
     header = ["reverse steps", *COLUMNS, f"{AVERAGE}, difference to the coarse map", "seconds a patient"]
-    rows = [["none", *_means(coarse), "reference", ""]]
+    rows = [["none", *_means(comparison, COARSE), "reference", ""]]
     for steps in map(str, STEPS):
-        scores = table(results, steps, "dice")
         seconds = sorted(result[SECONDS][steps] for result in results)[len(results) // 2]
-        found = difference(scores[:, -1], coarse[:, -1])
-        change = with_interval(found.mean, found.low, found.high, 4)
-        rows.append([steps, *_means(scores), change, number(seconds, 2)])
+        change = shown(differences(comparison, steps)["dice"][AVERAGE])
+        rows.append([steps, *_means(comparison, steps), change, number(seconds, 2)])
     return (
         "# Fewer reverse steps: quality against time\n\n"
         f"Mean Dice of {len(results)} held-out generated patients, the first fold's refiner on its own fold's map at "
@@ -112,8 +112,8 @@ def page(results: Sequence[dict[str, Any]], progress: Progress) -> str:
     )
 
 
-def _means(scores: Any) -> list[str]:
-    return [number(mean, 4) for mean in scores.mean(axis=0).tolist()]
+def _means(comparison: Comparison, row: str) -> list[str]:
+    return [number(mean, 4) for mean in means(comparison, row)["dice"].values()]
 
 
 if __name__ == "__main__":

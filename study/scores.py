@@ -1,14 +1,12 @@
 """Dice and HD95 per region of one patient, for every row; one patient to a worker process."""
 
 import functools
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from nnunetv2_comnet.evaluation.dice import dice
+from nnunetv2_comnet.evaluation.case_scores import score_case
 from nnunetv2_comnet.files import read_json, sha256, write_json
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT
 from nnunetv2_comnet.regions import THRESHOLD
@@ -17,11 +15,11 @@ from study.refining import PatientMaps
 from study.settings import (
     AUTOENCODER,
     BEFORE,
-    EMPTY_PENALTY_MM,
     ENSEMBLE,
     FIRST,
     GATE,
-    HD95_PERCENTILE,
+    METRICS,
+    PROTOCOL,
     REFINED_ROWS,
     REGIONS,
     SINGLE,
@@ -58,36 +56,17 @@ def score_patient(out: Path, case: str, folds: tuple[int, ...]) -> dict[str, Any
 
 
 def score(patient: Patient, inside: Bools) -> Scores:
-    """Dice and HD95 of masks (R, D, H, W) of the crop, on the whole image."""
-    scores = {}
+    """Dice and HD95 of masks (R, D, H, W) of the crop, on the whole image, as `comnet evaluate` measures them."""
+    scores: Scores = {}
     for name, truth, predicted in zip(patient.regions, patient.truth, patient.whole(inside), strict=True):
-        scores[name] = {"dice": dice(truth, predicted), "hd95_mm": hd95_mm(truth, predicted, patient.spacing_mm)}
+        masks = (mask.astype(np.uint8) for mask in (truth, predicted))  # one region at a time: they need not be nested
+        scores |= score_case(*masks, patient.spacing_mm, {name: (1,)}, PROTOCOL, only=METRICS)
     return {name: scores[name] for name in REGIONS}
-
-
-def hd95_mm(truth: Bools, predicted: Bools, spacing_mm: tuple[float, float, float]) -> float:
-    """95th percentile Hausdorff distance of two masks (Z, Y, X), mm; both empty 0, one empty the penalty."""
-    from monai.metrics import compute_hausdorff_distance
-
-    if truth.any() != predicted.any():
-        return EMPTY_PENALTY_MM
-    if not truth.any():
-        return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        distance = compute_hausdorff_distance(
-            torch.from_numpy(predicted)[None, None],
-            torch.from_numpy(truth)[None, None],
-            include_background=True,
-            percentile=HD95_PERCENTILE,
-            spacing=list(spacing_mm),
-        )
-    return float(distance)
 
 
 def _mean_scores(many: list[Scores]) -> Scores:
     return {
-        region: {metric: float(np.mean([one[region][metric] for one in many])) for metric in ("dice", "hd95_mm")}
+        region: {metric: float(np.mean([one[region][metric] for one in many])) for metric in METRICS}
         for region in REGIONS
     }
 
@@ -105,8 +84,8 @@ def _errors(patient: Patient, ensemble: Bools, is_open: Bools) -> dict[str, dict
 
 @functools.lru_cache(maxsize=1)
 def _models(out: Path, folds: tuple[int, ...]) -> dict[str, Any]:
-    """What tells scores of these checkpoints and strengths from those of others."""
-    models: dict[str, Any] = {}
+    """What tells scores of these checkpoints and strengths, by this protocol, from those of others."""
+    models: dict[str, Any] = {"protocol": PROTOCOL}
     for trainer in (STAGE_1, *STAGE_2):
         folder = model_folder(out, trainer)
         strengths = strengths_of(folder)

@@ -15,9 +15,8 @@ STAGE_2 = (DEFAULT, IN_FOLD, NOISE, DETERMINISTIC)
 ABLATION_FOLDS = 1  # the variants are trained on the first fold, and compared with the default's there
 
 REGIONS = ("ET", "TC", "WT")  # the order of columns and panels
-AVERAGE = "average"
-EMPTY_PENALTY_MM = 373.13  # HD95 where exactly one of truth and prediction is empty: BraTS 2017 to 2022
-HD95_PERCENTILE = 95
+METRICS = ("dice", "hd95_mm")
+PROTOCOL = "legacy"  # of `comnet evaluate`: whole regions, and HD95 373.13 mm where exactly one mask is empty
 SAMPLING_SEED = 0  # fold f draws from SAMPLING_SEED + f, as prediction does
 BOOTSTRAP_SEED = 0
 TILE_STEP = 0.5

@@ -97,6 +97,19 @@ def validation_folder(model: Path, fold: Fold) -> Path:
     return model / f"fold_{fold}" / "validation"
 
 
+def truth_folder(preprocessed: Path) -> Path:
+    """The folder of the true masks that nnU-Net keeps beside a dataset's preprocessed data."""
+    return preprocessed / "gt_segmentations"
+
+
+def require_truth(preprocessed: Path, case: str, ending: str) -> Path:
+    """Finds the true mask of a held-out case. Raises `DataError` where it is missing."""
+    path = truth_folder(preprocessed) / f"{case}{ending}"
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: the truth of every held-out case is needed; preprocess again")
+    return path
+
+
 def predicted_cases(model: Path, splits: Sequence[Split], fold: int, ending: str) -> list[str]:
     """Lists the cases whose masks (files of that `ending`) lie in a fold's validation folder, sorted.
 

@@ -20,7 +20,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_comnet.configurations import SIDE_DIVISOR, Axes
-from nnunetv2_comnet.crossval import SPLITS
+from nnunetv2_comnet.crossval import SPLITS, truth_folder
 from nnunetv2_comnet.dataset_json import parse_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
@@ -160,7 +160,7 @@ def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
 
     # nnU-Net copies no mask over one that looks newer, and one whose copying was killed does.
     folder = Path(nnUNet_preprocessed, str(maybe_convert_to_dataset_name(dataset)))
-    shutil.rmtree(folder / "gt_segmentations", ignore_errors=True)
+    shutil.rmtree(truth_folder(folder), ignore_errors=True)
     with _nnunet_messages_to_log():
         preprocess_dataset(dataset, plans_name, (CONFIGURATION,), [jobs], show_progress_bar=sys.stderr.isatty())
 

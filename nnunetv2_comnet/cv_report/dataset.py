@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_comnet.crossval import truth_folder
 from nnunetv2_comnet.dataset_json import FILE, TO_TRAIN, DatasetJson, read_dataset_json
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.images import ENDING
@@ -55,7 +56,7 @@ def open_dataset(preprocessed: Path, raw: Path | None) -> CvDataset:
     description = read_dataset_json(found[0], TO_TRAIN, "restore it, or plan the dataset again")
     if description.file_ending != ENDING:
         raise DataError(f"{found[0]} has files of {description.file_ending}; only {ENDING} is scored")
-    masks = [preprocessed / "gt_segmentations", *([raw / "labelsTr"] if raw is not None else [])]
+    masks = [truth_folder(preprocessed), *([raw / "labelsTr"] if raw is not None else [])]
     reference = next((folder for folder in masks if any(folder.glob(f"*{ENDING}"))), None)
     if reference is None:
         raise DataError(f"no true masks in {' or '.join(str(folder) for folder in masks)}; preprocess the dataset")

@@ -15,6 +15,7 @@ from nnunetv2_comnet.crossval import (
     held_out_cases,
     predicted_cases,
     read_splits,
+    require_truth,
     validation_folder,
 )
 from nnunetv2_comnet.dataset_json import FILE, RESTORE, read_dataset_json
@@ -117,10 +118,8 @@ def _of_fold(
         )
     cases = []
     for name in wanted:
-        truth = preprocessed / "gt_segmentations" / f"{name}{ending}"
+        truth = require_truth(preprocessed, name, ending)
         maps = folder / f"{name}.npz"
-        if not truth.is_file():
-            raise DataError(f"{truth} does not exist: the truth of every held-out case is needed; preprocess again")
         if with_probabilities and not maps.is_file():
             raise DataError(f"{maps} does not exist: rules on probabilities need it; write it with {RERUN} --npz")
         cases.append(PredictedCase(name, fold, folder / f"{name}{ending}", truth, maps if with_probabilities else None))

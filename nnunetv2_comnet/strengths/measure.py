@@ -16,7 +16,7 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from pydantic import BaseModel, ConfigDict
 
-from nnunetv2_comnet.crossval import SPLITS, held_out_cases, read_splits
+from nnunetv2_comnet.crossval import SPLITS, held_out_cases, read_splits, require_truth
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, read_json, sha256, write_json
 from nnunetv2_comnet.inference.model_folder import ModelFolder, open_model
@@ -91,9 +91,7 @@ def _dice_by_strength(predictor: CoMNeTPredictor, preprocessed: Path, case: str)
 
 def _truth(predictor: CoMNeTPredictor, preprocessed: Path, case: str) -> npt.NDArray[np.bool_]:
     """Region masks (R, Z, Y, X) of the whole image, axes as in the plans."""
-    path = preprocessed / "gt_segmentations" / (case + predictor.dataset.file_ending)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: the calibration needs the truth of every held-out case")
+    path = require_truth(preprocessed, case, predictor.dataset.file_ending)
     labels, _ = predictor.writer.read_seg(str(path))
     labels = labels[0].transpose(predictor.plans_manager.transpose_forward)
     return predictor.regions.masks(labels)

@@ -215,8 +215,8 @@ CALIBRATING = (
         lambda here: model_of(STAGE_2)(here) and [path.unlink() for path in (here / "preprocessed" / DATASET).glob(
         f"{DATA}/BLOB000*")], makes=()),
     refused("no truth of a held-out case", CALIBRATE,
-        "<HERE>/preprocessed/Dataset501_Blobs/gt_segmentations/BLOB000.nii.gz does not exist: the calibration "
-        "needs the truth of every held-out case",
+        "<HERE>/preprocessed/Dataset501_Blobs/gt_segmentations/BLOB000.nii.gz does not exist: "
+        "the truth of every held-out case is needed; preprocess again",
 
 
 

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from nnunetv2_comnet.crossval import SPLITS, Split
 from nnunetv2_comnet.dataset_conversion import report
 from nnunetv2_comnet.dataset_conversion.case import CaseResult, CaseSettings, convert_case, earlier_result, remove_case
@@ -28,6 +26,7 @@ from nnunetv2_comnet.dataset_conversion.target import (
 )
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.grid import TOLERANCE
+from nnunetv2_comnet.progress import bar
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 FOLDS = 5
@@ -153,7 +152,7 @@ def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int
     unchanged = sum(result.converted for result in results.values())
     work = partial(convert_case, settings=settings)
     finished = run_all(work, to_do, jobs, on_death=partial(_worker_died, settings=settings), ordered=False)
-    for result in tqdm(finished, total=len(to_do), desc="converting", unit="case", disable=None if to_do else True):
+    for result in bar(finished, "converting", len(to_do)):
         results[result.case] = result
     return [results[files.case] for files in found], unchanged
 

@@ -74,9 +74,7 @@ def calibrate_model(out: Path, trainer: str) -> None:
     if strengths_of(folder) is None:
         with _talk_to(out / "logs" / f"{trainer}_calibration.log"):
             options = Options(seed=SAMPLING_SEED, samples=len(folds_with(folder, CHECKPOINT)))
-            calibrate(
-                folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu", progress=lambda cases: cases
-            )
+            calibrate(folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu")
 
 
 def strengths_of(folder: Path) -> tuple[float, ...] | None:

@@ -16,7 +16,7 @@ SOURCES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "dataset_conversion"
 LEVELS = [
     {
         "allocator", "configurations", "crossval", "dataset_json", "doctor", "errors", "files", "grid", "label_schemes",
-        "nifti", "raw_dataset", "regions", "run_record", "settings", "statistics", "text_tables", "workers",
+        "nifti", "progress", "raw_dataset", "regions", "run_record", "settings", "statistics", "text_tables", "workers",
     },
     {"networks", "losses", "dataset_conversion", "evaluation", "phantom"},
     {"comparison"},
@@ -55,6 +55,7 @@ LIGHT = {
     "text_tables",
     "strengths",
     "run_record",
+    "progress",
     "workers",
 }
 

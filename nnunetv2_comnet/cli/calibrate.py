@@ -1,7 +1,6 @@
 """comnet calibrate: how strongly each region is corrected, chosen on held-out cases."""
 
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
@@ -29,19 +28,15 @@ def command(
     Writes calibration.json beside the model; prediction uses it by default. An interrupted run goes on where it was.
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
-    from tqdm import tqdm
-
     from nnunetv2_comnet.inference.model_folder import find_model, open_model
     from nnunetv2_comnet.inference.options import Options
+    from nnunetv2_comnet.progress import bar
     from nnunetv2_comnet.regions import short_name
     from nnunetv2_comnet.strengths.measure import calibrate
     from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
     folder = find_model(str(dataset), trainer, plans, configuration)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / folder.parent.name
-
-    def bar(cases: Sequence[str]) -> Iterable[str]:
-        return tqdm(cases, desc="held-out cases", disable=None, leave=False)
 
     samples = samples or len(open_model(folder, None).folds)
     options = Options(steps=steps, samples=samples, tile_step_size=step_size, use_mirroring=not disable_tta)

@@ -1,8 +1,7 @@
 """comnet compare: do two models or more differ on the same cases, and can so many cases tell."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import typer
 
@@ -55,14 +54,10 @@ def command(
     Holm's correction over the table, rank-biserial correlation and Cohen's dz; ranks per case, region and metric with a
     permutation test. Says where the number of cases cannot support a claim.
     """
-    from tqdm import tqdm
-
     from nnunetv2_comnet.comparison.compare import compare, pairs_of
     from nnunetv2_comnet.comparison.sources import load_evaluations, parse_models
     from nnunetv2_comnet.comparison.text import as_text, write_comparison
-
-    def bar(cases: Iterable[Any], **keywords: Any) -> Iterable[Any]:
-        return tqdm(cases, **{"desc": "cases", "leave": False, "disable": None, **keywords})
+    from nnunetv2_comnet.progress import bar
 
     if out is not None:
         output_folder(out)

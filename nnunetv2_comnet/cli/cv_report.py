@@ -1,9 +1,8 @@
 """comnet cv-report: the paper's table and figures, from the held-out predictions of cross-validated models."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
 
@@ -56,15 +55,11 @@ def command(
     each model's scores, and the figures as PNG and PDF. Nothing is trained or predicted.
     """
     require_variables("nnUNet_preprocessed", "nnUNet_results")
-    from tqdm import tqdm
-
     from nnunetv2_comnet.cv_report.dataset import open_dataset
     from nnunetv2_comnet.cv_report.held_out import read_cross_validation
     from nnunetv2_comnet.cv_report.report import Options, make_report, write_report
     from nnunetv2_comnet.cv_report.tables import as_markdown
-
-    def bar(items: Iterable[Any], **keywords: Any) -> Iterable[Any]:
-        return tqdm(items, disable=None, leave=False, **keywords)
+    from nnunetv2_comnet.progress import bar
 
     trained = _trained(dataset, models, plans, configuration)
     folder = trained[0].folder.parent

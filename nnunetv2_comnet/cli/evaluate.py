@@ -45,13 +45,10 @@ def command(
     Writes evaluation.json, cases.csv and summary.csv. No case is left out: a missing prediction, or one that cannot
     be used, gets what the protocol gives a missing case, and is told. Extra predictions are told and left aside.
     """
-    from functools import partial
-
-    from tqdm import tqdm
-
     from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
     from nnunetv2_comnet.evaluation.protocols import protocol_named
     from nnunetv2_comnet.evaluation.results import SCORED
+    from nnunetv2_comnet.progress import bar
 
     if target is not None:
         output_folder(target)
@@ -64,7 +61,7 @@ def command(
         jobs=jobs,
         probabilities=probabilities or (beside if beside.is_dir() else None),
         images=images,
-        progress=partial(tqdm, desc="evaluating", unit="case", disable=None),
+        progress=bar,
     )
     target = target or prediction
     evaluation.write(target)

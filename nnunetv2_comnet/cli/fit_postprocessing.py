@@ -1,7 +1,6 @@
 """comnet fit-postprocessing: which rules help, chosen and tested on held-out cases."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +8,7 @@ import typer
 
 from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.progress import bar
 
 if TYPE_CHECKING:
     from nnunetv2_comnet.postprocessing.families import Family
@@ -76,7 +76,7 @@ def command(
     cases = find_predictions(model, preprocessed, folds=folds, with_probabilities=with_probabilities)
     reader = MaskReader(read_json(model / "plans.json")["image_reader_writer"])
     question = Question(regions, score.metrics, score, reader, lowest_threshold(families))
-    found = fit(cases, families, question, jobs=jobs, progress=_bar)
+    found = fit(cases, families, question, jobs=jobs, progress=bar)
     _show(found, question)
     if dry_run:
         typer.echo("dry run: nothing was written")
@@ -104,12 +104,6 @@ def _families(regions: "Regions", presets: list[str], unit: str, with_probabilit
             f"preset {needy[0]} needs probabilities: validate with --npz and add --with-probabilities"
         )
     return [preset_family(presets, regions)]
-
-
-def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    return tqdm(items, total=total, desc=title, unit="case", disable=None, leave=False)
 
 
 def _show(found: "Fit", question: Any) -> None:

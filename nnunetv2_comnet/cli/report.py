@@ -1,6 +1,5 @@
 """comnet report: scores, run, figures and every case to look through, as one HTML file."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,10 +49,9 @@ def command(
     It opens from disk in any current browser, without a network. Worst cases come first; of new patients (no -ref) the
     most uncertain ones. In the viewer, arrow keys move through slices and cases.
     """
-    from tqdm import tqdm
-
     from nnunetv2_comnet.html_report.report import MEGABYTE, ReportInput, write_report
     from nnunetv2_comnet.html_report.tables import with_ending
+    from nnunetv2_comnet.progress import bar
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"the page's name must end in .html: got {out}")
@@ -73,9 +71,6 @@ def command(
         most_megabytes=max_mb,
         jobs=jobs,
     )
-
-    def bar(items: Iterable[Any], *, description: str, total: int) -> Iterable[Any]:
-        return tqdm(items, desc=description, total=total, unit="case", disable=None, leave=False)
 
     done = write_report(out, report, bar)
     size = done.size_bytes / MEGABYTE

@@ -2,16 +2,16 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_comnet.comparison.compare import metrics_of
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.protocols import NONE, protocol_named
 from nnunetv2_comnet.evaluation.results import FILE, MISSING, SCORED, Evaluation, read_evaluation
+from nnunetv2_comnet.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def load_evaluations(
     metrics: Sequence[str] | None = None,
     *,
     jobs: int = 1,
-    progress: Callable[..., Any] | None = None,
+    progress: Progress = silent,
     keep: Path | None = None,
 ) -> dict[str, Evaluation]:
     """The evaluation of every model: the stored one where it still holds, else its predictions are scored.
@@ -146,7 +146,7 @@ def _score(
     protocol: str,
     metrics: Sequence[str] | None,
     jobs: int,
-    progress: Callable[..., Any] | None,
+    progress: Progress,
 ) -> Evaluation:
     from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
 
@@ -161,6 +161,7 @@ def _score(
         jobs=jobs,
         probabilities=wanted,
         progress=progress,
+        title=source.name,
         only=None if metrics is None else {*metrics, "volume_truth_mm3"},  # by which truths are told apart
     )
 

@@ -4,7 +4,7 @@ nnU-Net's npz hold (region, Z, Y, X) on the axes of its reader; the truth is tur
 not give the predicted mask back is not used.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nnunetv2_comnet.evaluation.calibration import TUMOUR, Bins, calibration, ne
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.files import read_checked
 from nnunetv2_comnet.nifti import read_sitk
+from nnunetv2_comnet.progress import Progress, silent
 from nnunetv2_comnet.regions import Regions, short_name
 
 # nnU-Net's readers of NIfTI, and whether they turn an image before it becomes an array.
@@ -38,9 +39,7 @@ class Calibration:
     notes: tuple[str, ...] = ()
 
 
-def held_out_calibration(
-    held_out: HeldOut, dataset: CvDataset, progress: Callable[..., Iterable[str]] | None = None
-) -> Calibration:
+def held_out_calibration(held_out: HeldOut, dataset: CvDataset, progress: Progress = silent) -> Calibration:
     """Reliability near the true tumour, region by region, all held-out voxels together."""
     cases = [case for case in held_out.fold_of if (held_out.validation(case) / f"{case}.npz").is_file()]
     if not cases:
@@ -51,7 +50,7 @@ def held_out_calibration(
     if reader not in READERS:
         return Calibration(None, 0, (f"{name}: no reliability, since the axes of reader {reader} are not known",))
     notes: list[str] = []
-    shown = cases if progress is None else progress(cases, total=len(cases))
+    shown = progress(cases, "probabilities")
     table = pooled(_bins(held_out, dataset, READERS[reader], shown, notes))
     used = len(cases) - len(notes)
     if used < len(held_out.fold_of):

@@ -1,9 +1,8 @@
 """Makes the report of a cross-validation: held-out predictions found, proven, scored; tables and figures written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -27,10 +26,10 @@ from nnunetv2_comnet.cv_report.tables import as_latex, as_markdown
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import read_checked, write_json, write_text
+from nnunetv2_comnet.progress import Progress, silent
 
 FILE = "cv_report.json"
 ALWAYS = ("dice", "volume_truth_mm3")  # the paper's table, and Dice against volume
-Progress = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ def make_report(
     dataset: CvDataset,
     splits: Sequence[Split],
     options: Options,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Content:
-    """Scores the held-out predictions of every model. `progress` is called as tqdm is, with desc= as well.
+    """Scores the held-out predictions of every model.
 
     Everything that can be refused is refused before the first case is scored; see `find_held_out`.
     """
@@ -69,9 +68,9 @@ def make_report(
     for name, found in held_out.items():
         evaluation = score_held_out(
             found, dataset.reference, dataset.regions, options.protocol, only={*metrics, *ALWAYS}, jobs=options.jobs,
-            progress=_named(progress, name),
+            progress=progress, title=name,
         )  # fmt: skip
-        calibration[name] = held_out_calibration(found, dataset, _named(progress, f"{name}, probabilities"))
+        calibration[name] = held_out_calibration(found, dataset, progress)
         evaluations[name] = _with_reliability(evaluation, calibration[name])
     trainers = {each.name: each.model.trainer for each in models}
     return Content(
@@ -176,9 +175,3 @@ def _written_before(out: Path) -> set[str]:
     listed = read_checked(out / FILE, _Written, "choose another folder, or delete the file").files
     inside = out.resolve()
     return {name for name in listed if (out / name).resolve().is_relative_to(inside)}
-
-
-def _named(progress: Progress | None, name: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda items, **keywords: progress(items, desc=name, **keywords)

@@ -1,16 +1,16 @@
 """Scores a model's held-out predictions of all folds as one evaluation, so that every later step can read it."""
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_comnet.cv_report.held_out import HeldOut
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.results import SCORED, Evaluation
+from nnunetv2_comnet.progress import Progress, silent
 
 FOLD_OF = "fold_of_case"  # in an evaluation's information
 
@@ -23,7 +23,8 @@ def score_held_out(
     *,
     only: Collection[str],
     jobs: int = 1,
-    progress: Callable[..., Any] | None = None,
+    progress: Progress = silent,
+    title: str = "evaluating",
 ) -> Evaluation:
     """`evaluate_folder` over the held-out cases of all folds; information[FOLD_OF] tells each case's fold.
 
@@ -42,7 +43,7 @@ def score_held_out(
             (truths / name).symlink_to((reference / name).resolve())
             (predictions / name).symlink_to((held_out.validation(case) / name).resolve())
         evaluation = evaluate_folder(
-            truths, predictions, protocol, regions=regions, jobs=jobs, progress=progress, only=only
+            truths, predictions, protocol, regions=regions, jobs=jobs, progress=progress, title=title, only=only
         )
     for scored in evaluation.cases:
         if scored.state != SCORED:

@@ -1,6 +1,6 @@
 """Scores a folder of predictions against a folder of references, case by case, in as many processes as wanted."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from nnunetv2_comnet import __version__
 from nnunetv2_comnet.dataset_json import dataset_beside
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.calibration import pooled
-from nnunetv2_comnet.evaluation.case_files import CaseFiles, Outcome, evaluate_case
+from nnunetv2_comnet.evaluation.case_files import CaseFiles, evaluate_case
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.protocols import protocol_named
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.label_schemes import BRATS_123
+from nnunetv2_comnet.progress import Progress, silent
 from nnunetv2_comnet.regions import short_name
 from nnunetv2_comnet.workers import require_jobs, run_all
 
-Progress = Callable[..., Iterable[Outcome]]
 _IMAGES_OF = {"labelsTr": "imagesTr", "labelsTs": "imagesTs"}
 _MEASURED_WITH = ("surface-distance", "connected-components-3d", "scipy", "numpy")
 
@@ -31,7 +31,8 @@ def evaluate_folder(
     jobs: int = 1,
     probabilities: Path | None = None,
     images: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
+    title: str = "evaluating",
     only: Collection[str] | None = None,
 ) -> Evaluation:
     """Scores every `<case>.nii.gz` of the reference folder; no case is left out, whatever is wrong with it.
@@ -39,7 +40,7 @@ def evaluate_folder(
     regions: name -> written labels; None: those of a dataset.json in or up to three levels above the reference or the
     prediction folder, else ET, TC, WT. jobs: processes. probabilities: a folder of `<case>_<ET>.nii.gz` as `comnet
     predict --probability-maps` writes it. images: the folder of `<case>_0000.nii.gz`, whose nonzero voxels are the
-    brain; None: imagesTr beside labelsTr. progress: wraps the outcomes, called with them and total=, as tqdm is.
+    brain; None: imagesTr beside labelsTr. progress, title: show how far it is.
     only: names of metrics, None for all. Raises `DataError` where a folder is missing or holds no reference.
     """
     require_jobs(jobs)
@@ -64,7 +65,7 @@ def evaluate_folder(
         for case in cases
     ]
     found = run_all(evaluate_case, files, jobs, name=lambda one: one.case)
-    outcomes = list(found if progress is None else progress(found, total=len(files)))
+    outcomes = list(progress(found, title, len(files)))
     information: dict[str, Any] = {
         "comnet": __version__,
         "packages": {name: _version(name) for name in _MEASURED_WITH},

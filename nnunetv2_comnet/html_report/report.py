@@ -1,10 +1,10 @@
 """All of the report: finds the cases, orders them, packs them one by one, and writes the page whole."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.figures import COLOURS
@@ -18,6 +18,7 @@ from nnunetv2_comnet.html_report.sources import MAPS, CaseFiles, Sources
 from nnunetv2_comnet.html_report.tables import is_png, read_table
 from nnunetv2_comnet.html_report.volumes import read_case
 from nnunetv2_comnet.label_schemes import EXTRA
+from nnunetv2_comnet.progress import Progress, silent
 from nnunetv2_comnet.regions import Regions
 from nnunetv2_comnet.workers import require_jobs, run_all
 
@@ -26,12 +27,6 @@ MOST_PER_CASE = 4 * MEGABYTE  # more shows no more: four channels and all maps a
 _LEAST_PER_CASE = 50_000
 _SPARE = 0.03  # of the size allowed: tables and the page itself
 _EXTRA_COLOUR = "#7aa2ff"
-
-
-class Progress(Protocol):
-    """Wraps an iteration as tqdm does."""
-
-    def __call__(self, items: Iterable[Any], *, description: str, total: int) -> Iterable[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Written:
     size_bytes: int
 
 
-def write_report(target: Path, report: ReportInput, progress: Progress) -> Written:
+def write_report(target: Path, report: ReportInput, progress: Progress = silent) -> Written:
     """Writes the page, whole or not at all.
 
     Raises `ConfigurationError` for a channel that there is not or a size that the figures alone exceed, `DataError`
@@ -110,14 +105,10 @@ class _FilesOf:
 def _order(report: ReportInput, files: _FilesOf, progress: Progress) -> tuple[dict[str, Evaluation], list[str], str]:
     """The evaluations (Dice alone, where none is given but truths are), all cases in order, the order in words."""
     sources, evaluations = report.sources, dict(report.evaluations)
-
-    def bar(cases: Sequence[str]) -> Iterable[str]:
-        return progress(cases, description="ordering", total=len(cases))
-
     if not evaluations and sources.reference and sources.predictions:
-        evaluations["Dice"] = scores.dice_only(sources.cases, files, sources.regions, bar)
+        evaluations["Dice"] = scores.dice_only(sources.cases, files, sources.regions, progress)
     if not evaluations:
-        order, ordered_by = scores.by_uncertainty(sources.cases, files, bar)
+        order, ordered_by = scores.by_uncertainty(sources.cases, files, progress)
         return evaluations, order, ordered_by
     first = next(iter(evaluations.values()))
     metric = scores.ranking_metric(first)
@@ -146,7 +137,7 @@ def _pack(
     """Writes every case's element to `target`; what the list of cases says of each: its number, its notes."""
     listed = {}
     encoded = run_all(partial(_encoded, budget=budget), cases, jobs, name=lambda files: files.case)
-    for number, content in progress(enumerate(encoded), description="packing", total=len(cases)):
+    for number, content in progress(enumerate(encoded), "packing", len(cases)):
         target.write(case_element(number, content))
         listed[content["case"]] = {"number": number, "notes": content["notes"]}
     return listed

@@ -1,7 +1,7 @@
 """What the tables of the page say: every evaluation by case and in summary, and which case is worst."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from nnunetv2_comnet.evaluation.dice import region_dice
 from nnunetv2_comnet.evaluation.results import METRICS, MISSING, SCORED, CaseScores, Evaluation, Metric
 from nnunetv2_comnet.html_report.sources import CaseFiles
 from nnunetv2_comnet.html_report.volumes import read_labels, read_map
+from nnunetv2_comnet.progress import Progress
 from nnunetv2_comnet.regions import short_name
 
 Files = Callable[[str], CaseFiles]
-Progress = Callable[[Sequence[str]], Iterable[str]]
 RANKED_BY = "dice"
 
 
@@ -24,7 +24,7 @@ def dice_only(
 ) -> Evaluation:
     """Dice of the cases that have a truth, where no evaluation is at hand; a case without Dice says why."""
     scored, extra = [], []
-    for case in progress(cases):
+    for case in progress(cases, "ordering"):
         found = files(case)
         if found.truth is None:
             extra.append(case)
@@ -71,7 +71,7 @@ def by_uncertainty(cases: Sequence[str], files: Files, progress: Progress) -> tu
     kind = next((kind for kind in ("disagreement", "entropy") if any(kind in files(c).maps for c in cases)), None)
     if kind is None:
         return sorted(cases), "by name"
-    values = {case: _mean_in_tumour(files(case), kind) for case in progress(cases)}
+    values = {case: _mean_in_tumour(files(case), kind) for case in progress(cases, "ordering")}
     order = sorted(cases, key=lambda case: (-values[case], case))
     return order, f"most uncertain first: mean {kind} over the predicted tumour"
 

@@ -2,12 +2,9 @@
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import remove_leftovers, write_json
@@ -18,6 +15,7 @@ from nnunetv2_comnet.inference.postprocessing import Rules, load_postprocessing
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor, Computed, Prepared
 from nnunetv2_comnet.inference.records import Records, by_short_name, describe_run
 from nnunetv2_comnet.inference.stages import Outcome, in_stages
+from nnunetv2_comnet.progress import bar, silent
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +99,9 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     work = _Work(predictor, outputs, rules)
     overlap = predictor.overlaps if run.overlap is None else run.overlap
     outcomes = in_stages(left, work.prepare, work.compute, work.finish, overlap=overlap)
-    quiet = not run.show_progress or not sys.stderr.isatty()
+    progress = bar if run.show_progress else silent
     predicted = []
-    for outcome in tqdm(outcomes, total=len(left), unit="patient", disable=quiet):
+    for outcome in progress(outcomes, "patients", len(left)):
         if _record(outcome, outputs, records):
             predicted.append(outcome.item)
     return FolderResult(

@@ -14,6 +14,7 @@ from nnunetv2_comnet.label_schemes import ET, LabelScheme
 from nnunetv2_comnet.phantom.layouts import PhantomLayout, layout_by_name
 from nnunetv2_comnet.phantom.metadata import draw_row, write_table
 from nnunetv2_comnet.phantom.patient import COARSEST_MM, FINEST_MM, generate
+from nnunetv2_comnet.progress import bar
 from nnunetv2_comnet.workers import require_jobs, run_all
 
 MARKER = GENERATED_MARKER  # says that a folder holds generated patients, and of which settings
@@ -64,13 +65,11 @@ def write_patients(wanted: PhantomSet, jobs: int = 1) -> list[str]:
     Raises `ConfigurationError` for values that cannot be used and `DataError` where the output folder holds something
     else than generated patients of the same seed, spacing and layout.
     """
-    from tqdm import tqdm
-
     require_jobs(jobs)
     _claim(wanted)
     written = run_all(partial(write_patient, wanted), wanted.indices, jobs, name=wanted.layout.case_name)
     try:
-        rows = list(tqdm(written, total=wanted.cases, desc="patients", disable=None))
+        rows = list(bar(written, "patients", wanted.cases))
         if wanted.layout.metadata is not None:
             write_table(wanted.out / wanted.layout.metadata, rows)
     except OSError as error:

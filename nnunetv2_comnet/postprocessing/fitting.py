@@ -5,7 +5,7 @@ that no value is judged by a case that chose it. The fitted rules are the path t
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.postprocessing.families import Family
-from nnunetv2_comnet.postprocessing.measuring import Bench, Progress, Question, Table, bench
+from nnunetv2_comnet.postprocessing.measuring import Bench, Question, Table, bench
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.rule_list import Rules
+from nnunetv2_comnet.progress import Progress, silent
 from nnunetv2_comnet.statistics import paired_interval
 
 CRITERION = (
@@ -72,22 +73,17 @@ class Fit:
     cases: Mapping[str, int]
 
 
-def no_progress(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
-    """A progress that shows nothing."""
-    return items
-
-
 def fit(
     cases: Sequence[PredictedCase],
     families: Sequence[Family],
     question: Question,
     *,
     jobs: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = silent,
 ) -> Fit:
     """Fits rules on held-out cases of two folds or more.
 
-    progress(items, total, title) wraps what is waited for. Raises `ConfigurationError` with fewer than two folds,
+    progress shows what is waited for. Raises `ConfigurationError` with fewer than two folds,
     `DataError` for a case that cannot be read.
     """
     folds = np.array([case.fold for case in cases])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +16,12 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase, read_probabilities
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
+from nnunetv2_comnet.progress import Progress
 from nnunetv2_comnet.regions import Labels, Regions, short_name
 from nnunetv2_comnet.workers import Workers
 
 Score = Callable[[Labels, Labels, tuple[float, ...]], Mapping[str, Mapping[str, float]]]
 Reader = Callable[[Path], tuple[Labels, tuple[float, ...]]]
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 Table = npt.NDArray[np.float64]
 
 MARGIN = 8  # voxels kept around the tumour: more than any protocol dilates a lesion
@@ -88,7 +87,7 @@ class Bench:
             return
         tasks = [(case, new, frozenset(known)) for case, known in zip(self.packed, self.scores, strict=True)]
         answers = self.workers.run(partial(_measured, self.question), tasks, name=lambda task: task[0].name)
-        for number, (maps, scores) in enumerate(self.progress(answers, len(tasks), title)):
+        for number, (maps, scores) in enumerate(self.progress(answers, title, len(tasks))):
             self.maps[number].update(maps)
             self.scores[number].update(scores)
 
@@ -110,7 +109,7 @@ def bench(cases: Sequence[PredictedCase], question: Question, jobs: int, progres
     """Reads the cases, in `jobs` processes. Raises `DataError` that names a case that cannot be used."""
     with Workers(jobs) as workers:
         read = workers.run(partial(_pack, question), cases, name=lambda case: case.name)
-        packed = list(progress(read, len(cases), "reading"))
+        packed = list(progress(read, "reading", len(cases)))
         yield Bench(question, packed, workers, progress, [{} for _ in packed], [{} for _ in packed])
 
 

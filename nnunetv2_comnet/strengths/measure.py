@@ -5,7 +5,6 @@ so logits and correction are resampled once and every strength follows exactly.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.plans import SECTION
+from nnunetv2_comnet.progress import Progress, silent
 from nnunetv2_comnet.strengths.choose_strength import Choice, Table, choose
 from nnunetv2_comnet.strengths.strengths_file import FILE, STRENGTHS, Calibration
 
 MEASURED = "calibration_cases.json"  # what an interrupted run has measured so far
 Maps = npt.NDArray[np.float32]
-Progress = Callable[[Sequence[str]], Iterable[str]]
 
 
 class _Measured(BaseModel):
@@ -41,11 +40,11 @@ class _Measured(BaseModel):
 
 
 def calibrate(
-    model_folder: Path, preprocessed: Path, *, options: Options, device: str, progress: Progress
+    model_folder: Path, preprocessed: Path, *, options: Options, device: str, progress: Progress = silent
 ) -> dict[str, Choice]:
     """Calibrates the refiner of every fold in `model_folder` and stores the strengths with the model.
 
-    preprocessed: the dataset's folder in nnUNet_preprocessed. progress: wraps the cases of a fold, for a bar.
+    preprocessed: the dataset's folder in nnUNet_preprocessed.
     Raises ConfigurationError for a model without a refiner, DataError for folds or cases that are missing.
     """
     model = open_model(model_folder, None)
@@ -60,7 +59,7 @@ def calibrate(
         if not missing:
             continue
         predictor = CoMNeTPredictor(model.path, [fold], options=options, device=device)
-        for case in progress(missing):
+        for case in progress(missing, f"held-out cases of fold {fold}"):
             measured[case] = _dice_by_strength(predictor, preprocessed, case).tolist()
             write_json(model.path / MEASURED, {**_run(hashes, options), "dice": measured})
     order = [(fold, case) for fold, cases in held_out.items() for case in cases]

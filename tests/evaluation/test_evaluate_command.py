@@ -242,12 +242,12 @@ def test_every_region_of_the_protocol_on_request(run: Any, folders: tuple[Path, 
 def test_progress_wraps_the_cases_and_jobs_are_counted(folders: tuple[Path, Path]) -> None:
     seen = []
 
-    def progress(outcomes: Any, total: int) -> Any:
+    def progress(outcomes: Any, title: str, total: int) -> Any:
         for outcome in outcomes:
-            seen.append((outcome.scores.case, total))
+            seen.append((outcome.scores.case, title, total))
             yield outcome
 
     evaluate_folder(*folders, "legacy", only={"dice"}, progress=progress)
-    assert seen == [("A", 2), ("B", 2)]
+    assert seen == [("A", "evaluating", 2), ("B", "evaluating", 2)]
     with pytest.raises(ConfigurationError):
         evaluate_folder(*folders, "legacy", jobs=0)

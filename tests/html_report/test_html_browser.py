@@ -95,7 +95,7 @@ def path(folder: Path) -> Path:
         figures=[folder / "a_figure.png"],
         tables=[folder / "folds.csv"],
     )
-    written = write_report(folder / "report.html", report, lambda items, **_: items)
+    written = write_report(folder / "report.html", report)
     assert (written.cases, written.shown) == (4, 3)
     return folder / "report.html"
 
@@ -301,7 +301,7 @@ def test_another_channel_is_another_picture(page: Page) -> None:
 def test_new_patients_have_predictions_and_maps_only(driver: Any, folder: Path) -> None:
     (folder / "pred" / "volumes.csv").write_text("case,WT_ml\nA,12.5\n")
     report = ReportInput(sources=Sources(folder / "imagesTs", None, (folder / "pred",)))
-    write_report(folder / "new.html", report, lambda items, **_: items)
+    write_report(folder / "new.html", report)
     (folder / "pred" / "volumes.csv").unlink()
     page = Page(driver, folder / "new.html")
     assert page.texts("#overlays label") == ["prediction", "entropy"]
@@ -316,9 +316,7 @@ def test_new_patients_have_predictions_and_maps_only(driver: Any, folder: Path) 
 
 
 def test_a_page_of_figures_alone(driver: Any, folder: Path) -> None:
-    write_report(
-        folder / "figures.html", ReportInput(Sources(), figures=[folder / "a_figure.png"]), lambda items, **_: items
-    )
+    write_report(folder / "figures.html", ReportInput(Sources(), figures=[folder / "a_figure.png"]))
     page = Page(driver, folder / "figures.html")
     page.collect()
     assert page.said == []

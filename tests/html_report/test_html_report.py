@@ -60,7 +60,7 @@ def sources(folder: Path) -> Sources:
 
 def write(target: Path, report: ReportInput) -> tuple[Written, dict[str, Any], list[dict[str, Any]]]:
     """What was written: in numbers, the page's own data, and its cases."""
-    written = write_report(target, report, lambda items, **_: items)
+    written = write_report(target, report)
     text = target.read_text(encoding="ascii")
     blocks = dict(re.findall(r'<script type="application/json" id="([\w-]+)">(.*?)</script>', text))
     index = json.loads(blocks.pop("index"))

@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_where_it_was(blobs: Path, results: Path, mon
         return measure(predictor, preprocessed, case)
 
     options = Options(steps=2, use_mirroring=False)
-    arguments: dict[str, Any] = {"options": options, "device": "cpu", "progress": lambda cases: cases}
+    arguments: dict[str, Any] = {"options": options, "device": "cpu"}
     monkeypatch.setattr(calibration, "_dice_by_strength", dies_after_one)
     with pytest.raises(KeyboardInterrupt):
         calibration.calibrate(results, blobs, **arguments)

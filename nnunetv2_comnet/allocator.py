@@ -11,10 +11,6 @@ LARGEST_INT = 2**31 - 1
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """For this process, to its end. True if the allocator took the settings (Linux, glibc)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, LARGEST_INT))
+    """Sets this process's allocator; returns whether it took the settings (Linux, glibc)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, LARGEST_INT))

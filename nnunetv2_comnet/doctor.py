@@ -1,5 +1,6 @@
 """Checks of an installation: versions, nnU-Net's four variables, that it finds our trainers, device, disk."""
 
+import ast
 import contextlib
 import importlib.metadata
 import io
@@ -10,6 +11,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from nnunetv2_comnet.errors import one_line
 
 EXTENSION_VARIABLE = "nnUNet_extTrainer"
 FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -27,51 +30,37 @@ class Check:
 
 
 def extension_folder() -> Path:
-    """The folder that nnUNet_extTrainer must name: it holds one module that re-exports our trainers."""
+    """Returns the folder that nnUNet_extTrainer must name: its one module re-exports our trainers."""
     return Path(__file__).parent / "trainers" / "ext"
 
 
 def trainer_names() -> list[str]:
-    """The trainers that the shim exports, read from its `__all__` without importing torch."""
-    import ast
-
-    tree = ast.parse((extension_folder() / "comnet_trainers.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
-            return [str(name) for name in ast.literal_eval(node.value)]
-    raise AssertionError("the shim has no __all__")
+    """Lists the trainers in the `__all__` of that module, without importing torch."""
+    source = (extension_folder() / "comnet_trainers.py").read_text(encoding="utf-8")
+    exported = next(node for node in ast.parse(source).body if isinstance(node, ast.Assign))
+    return [str(name) for name in ast.literal_eval(exported.value)]
 
 
 def examine() -> Iterator[Check]:
-    """All checks, one after the other; a check that itself fails is a finding, never a crash."""
+    """Runs all checks; one that itself fails is a finding, never a crash."""
     checks: list[Callable[[], Iterator[Check]]] = [_versions, _variables, _trainers, _device, _disk]
     for check in checks:
         try:
             yield from check()
         except Exception as error:  # the doctor must report whatever a broken environment throws
-            reason = " ".join(str(error).split())
-            yield Check(
-                check.__name__.strip("_"),
-                False,
-                f"{type(error).__name__}: {reason}",
-                "reinstall in a fresh virtual environment: pip install nnunetv2-comnet",
-            )
+            found = f"{type(error).__name__}: {one_line(error)}"
+            remedy = "reinstall in a fresh virtual environment: pip install nnunetv2-comnet"
+            yield Check(check.__name__.strip("_"), False, found, remedy)
 
 
 def _versions() -> Iterator[Check]:
     python = ".".join(str(part) for part in sys.version_info[:3])
     yield Check("python", sys.version_info >= (3, 10), python, "install Python 3.10 or newer")
+    nnunet = "pip install 'nnunetv2>=2.8,<3' (older ones take no outside trainer)"
+    torch = "pip install -U torch (2.9 runs 3D convolutions slowly)"
     for package, accepts, remedy in (
-        (
-            "nnunetv2",
-            lambda v: (2, 8) <= v < (3,),
-            "pip install 'nnunetv2>=2.8,<3' (older ones take no outside trainer)",
-        ),
-        (
-            "torch",
-            lambda v: v >= (2, 6) and v[:2] != (2, 9),
-            "pip install -U torch (2.9 runs 3D convolutions slowly)",
-        ),
+        ("nnunetv2", lambda v: (2, 8) <= v < (3,), nnunet),
+        ("torch", lambda v: v >= (2, 6) and v[:2] != (2, 9), torch),
         ("torchvision", lambda v: True, "pip install -U torch torchvision (one matching pair)"),
     ):
         try:
@@ -85,19 +74,16 @@ def _versions() -> Iterator[Check]:
 
 
 def _torchvision_fits_torch() -> Check:
-    """nnU-Net imports torchvision when it looks for an outside trainer; a build for another torch breaks that."""
+    """Checks that torchvision imports: nnU-Net needs it to find our trainers, and a build for another torch breaks."""
+    name = "torchvision fits torch"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import torchvision
     except Exception as error:
-        return Check(
-            "torchvision fits torch",
-            False,
-            " ".join(str(error).split()),
-            "install a matching pair from one place: pip install -U --force-reinstall torch torchvision",
-        )
-    return Check("torchvision fits torch", True, f"torchvision {torchvision.__version__} imports")
+        remedy = "install a matching pair from one place: pip install -U --force-reinstall torch torchvision"
+        return Check(name, False, one_line(error), remedy)
+    return Check(name, True, f"torchvision {torchvision.__version__} imports")
 
 
 def _variables() -> Iterator[Check]:
@@ -119,7 +105,7 @@ def _extension_is_named() -> bool:
 
 
 def _trainers() -> Iterator[Check]:
-    """Whether nnU-Net finds each trainer; nothing where the variable does not say where: that has been told."""
+    """Checks that nnU-Net finds each trainer; skipped where the variable is wrong, which is already reported."""
     if not _extension_is_named():
         return
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -128,16 +114,12 @@ def _trainers() -> Iterator[Check]:
         try:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = recursive_find_trainer_class_by_name(name)
-            yield Check(name, True, f"stock nnU-Net finds it in {found.__module__}")
+                trainer = recursive_find_trainer_class_by_name(name)
+            yield Check(name, True, f"stock nnU-Net finds it in {trainer.__module__}")
         except Exception as error:
-            reason = " ".join(str(error).split())
-            yield Check(
-                name,
-                False,
-                f"stock nnU-Net does not find it: {reason[:200]}",
-                "fix the checks above; if all are well, reinstall: pip install --force-reinstall nnunetv2-comnet",
-            )
+            found = f"stock nnU-Net does not find it: {one_line(error)[:200]}"
+            remedy = "fix the checks above; if all are well, reinstall: pip install --force-reinstall nnunetv2-comnet"
+            yield Check(name, False, found, remedy)
 
 
 def _device() -> Iterator[Check]:
@@ -159,9 +141,5 @@ def _disk() -> Iterator[Check]:
         value = os.environ.get(name)
         if value and Path(value).is_dir():
             free = shutil.disk_usage(value).free / 1e9
-            yield Check(
-                f"disk of {name}",
-                free >= MIN_FREE_GB,
-                f"{free:.0f} GB free",
-                f"free at least {MIN_FREE_GB:.0f} GB, or name a folder on another disk",
-            )
+            remedy = f"free at least {MIN_FREE_GB:.0f} GB, or name a folder on another disk"
+            yield Check(f"disk of {name}", free >= MIN_FREE_GB, f"{free:.0f} GB free", remedy)

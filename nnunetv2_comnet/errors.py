@@ -1,9 +1,14 @@
-"""The one family of errors that users see: a sentence that names the thing and the mend, never a traceback."""
+"""The one family of errors that users see: a sentence that names the thing and the remedy, never a traceback."""
 
 
 def printable(text: object) -> str:
-    """The text on one line: a line break, a control character or a broken byte of a file's name as its escape."""
+    """Returns the text on one line: line breaks, control characters and broken bytes of file names as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's text on one line, blanks in place of its line breaks; the error's type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class ComnetError(Exception):

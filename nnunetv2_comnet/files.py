@@ -20,8 +20,6 @@ from nnunetv2_comnet.errors import DataError, OutputError
 Kind = TypeVar("Kind")
 PARTIAL = ".partial-"
 GENERATED_MARKER = "phantom.json"  # in a folder of generated patients, whose data must never pass for real ones
-
-
 _CLOCK_TICK_NS = 1_000_000_000  # coarser than any file system's clock but FAT's
 _digests: dict[tuple[str, int, int, int, int], str] = {}  # by path, inode, size and times of change
 _MAKE_ROOM, _MAY_NOT = "make room", "choose a folder that may be written to"
@@ -57,13 +55,13 @@ def link_whole(target: Path, source: Path) -> None:
 
 
 def cannot_write(target: str | os.PathLike[str], reason: str, remedy: str = _MAKE_ROOM) -> OutputError:
-    """The error of a target that some writer gave up on, or that it left unfinished."""
+    """Returns the error of a target that could not be written, or not to its end."""
     return OutputError(f"{target} cannot be written: {reason}; {remedy}, then run the same command again")
 
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A free path of the target's name in a hidden folder beside it; the folder vanishes in the end."""
+    """Yields a path with the target's name in a new hidden folder beside it; deletes that folder on exit."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
@@ -81,7 +79,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 def _as_output_error(target: Path, error: OSError) -> OutputError:
-    remedy = _REMEDIES.get(error.errno or 0, "mend that")
+    remedy = _REMEDIES.get(error.errno or 0, "fix that")
     return cannot_write(target, (error.strerror or str(error)).lower(), remedy)
 
 
@@ -103,8 +101,13 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON with the keys in the order given (nnU-Net reads meaning from the order of regions)."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes JSON, whole or not at all."""
+    write_text(target, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns JSON with the keys in the order given (nnU-Net reads meaning from the order of regions)."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(source: str | os.PathLike[str]) -> Any:
@@ -119,29 +122,45 @@ def read_json(source: str | os.PathLike[str]) -> Any:
         raise DataError(f"{source} cannot be read as JSON: {error}") from error
 
 
-def read_checked(source: str | os.PathLike[str], kind: type[Kind], mend: str) -> Kind:
-    """Reads JSON that must be a `kind`: a model of pydantic's, or a type such as dict[str, str].
+def read_checked(source: str | os.PathLike[str], kind: type[Kind], remedy: str) -> Kind:
+    """Reads JSON and checks that it is a `kind`.
 
-    Raises `DataError` that names the file, the field at fault and the mend.
+    Args:
+        source: The file.
+        kind: A pydantic model, or a type such as dict[str, str].
+        remedy: What the user should do about a file that does not fit.
+
+    Raises:
+        DataError: Names the file, the field at fault and the remedy.
     """
     try:
         return TypeAdapter(kind).validate_python(read_json(source))
     except ValidationError as error:
-        raise DataError(f"{source}: {first_fault(error)}; {mend}") from error
+        raise DataError(f"{source}: {first_fault(error)}; {remedy}") from error
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first of pydantic's findings on one line: where, and what."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    said = " ".join(first["msg"].removeprefix("Value error, ").split())
-    if first["type"] == "model_type":  # pydantic names our class, which tells a user nothing
-        said = "Input should be an object with named fields"
-    return f"{where}: {said}" if where else said
+    """Returns the first of pydantic's findings on one line: the field, and what is wrong with it."""
+    return faults(error)[0]
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Returns each of pydantic's findings on one line: the field, and what is wrong with it."""
+    lines = []
+    for each in error.errors():
+        where = ".".join(map(str, each["loc"]))
+        said = " ".join(each["msg"].removeprefix("Value error, ").split())
+        if each["type"] == "model_type":  # pydantic names our class, which a user does not know
+            said = "Input should be an object with named fields"
+        lines.append(f"{where}: {said}" if where else said)
+    return lines
 
 
 def same_when_folded(names: Iterable[str]) -> dict[str, list[str]]:
-    """For each name that another equals but for case or Unicode's form, those others: some disks keep one of them."""
+    """Returns, for each name that differs from others only in case or Unicode form, those others.
+
+    Some file systems take such names for one file.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
@@ -154,7 +173,7 @@ def sha256(source: str | os.PathLike[str]) -> str:
     """Computes the file's digest, in hexadecimal; a file that cannot be read is a `DataError`.
 
     A file that has not changed since this process read it is not read again: checkpoints are large, and strengths,
-    manifest and record each ask for theirs.
+    manifest and record each need the digest.
     """
     try:
         status = os.stat(source)

@@ -29,14 +29,14 @@ class Grid:
 
     @classmethod
     def from_affine(cls, shape: Sequence[int], affine: npt.NDArray[np.floating]) -> "Grid":
-        """Of three axes: what an affine (4, 4) from voxel indices to RAS millimetres says."""
+        """Makes the grid of three axes from an affine (4, 4) that leads from voxel indices to RAS millimetres."""
         matrix = np.asarray(affine, np.float64)[:3, :3]
         spacing = np.linalg.norm(matrix, axis=0)
         return cls(_whole(shape), _real(spacing), _real(affine[:3, 3]), _real(matrix / spacing))
 
     @classmethod
     def from_sitk(cls, image: Any, axes: int | None = None) -> "Grid":
-        """Of a SimpleITK image, or of its reader once it has read the header; of its first axes, or of all."""
+        """Makes the grid of a SimpleITK image, or of a reader that has read the header: its first `axes`, or all."""
         count = image.GetDimension()
         turn = np.array([*_LPS_TO_RAS, *[1.0] * count])[:count]
         direction = turn[:, None] * np.array(image.GetDirection()).reshape(count, count)
@@ -53,7 +53,7 @@ class Grid:
         return self.spacing_mm[::-1]
 
     def differences(self, expected: "Grid", tolerance: float = TOLERANCE) -> list["Difference"]:
-        """What differs from another grid by more than `tolerance`; of different shapes nothing else is compared."""
+        """Lists what differs from another grid by more than `tolerance`; where shapes differ, nothing else."""
         if self.shape != expected.shape:
             return [Difference("shape", "", self.shape, expected.shape)]
         pairs = (
@@ -68,7 +68,7 @@ class Grid:
         ]
 
     def difference(self, expected: "Grid", tolerance: float = TOLERANCE) -> str:
-        """The first difference as a sentence, e.g. "origin in mm (0, 0, 5) where (0, 0, 0) is expected"; else ""."""
+        """Returns the first difference, e.g. "origin in mm (0, 0, 5) where (0, 0, 0) is expected"; else ""."""
         found = self.differences(expected, tolerance)
         return str(found[0]) if found else ""
 

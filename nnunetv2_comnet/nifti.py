@@ -1,4 +1,4 @@
-"""Looks at a NIfTI file before a reader does: a header that lies, or damaged data, costs a line instead of the memory.
+"""Checks a NIfTI file before a reader opens it: a wrong header or damaged data ends in a line, not in lost memory.
 
 Readers allocate what a header claims, wait for ever on a FIFO, and stop before the checksum of a gzip stream. Offsets
 are those of the NIfTI-1 and NIfTI-2 standards.
@@ -36,7 +36,7 @@ _LONGEST_HEADER = 540
 
 @dataclass(frozen=True)
 class _Kind:
-    """Where a version of the standard keeps what is asked for: a struct format and an offset each."""
+    """Where a version of the standard keeps each entry of the header: struct format and offset in bytes."""
 
     size: int
     dim: tuple[str, int]
@@ -50,7 +50,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a header says: byte order, the data type's code, the voxels' number on each axis and place in bytes."""
+    """What a header says: byte order, the data type's code, voxels along each axis, their first and last byte."""
 
     order: str
     code: int
@@ -64,10 +64,14 @@ _NIFTI_2 = _Kind(540, ("8q", 16), ("h", 12), ("8d", 104), ("q", 168), ("2i", 344
 
 
 def require_sound(path: Path, *, whole: bool = True, axes: int | None = None) -> None:
-    """Raises `DataError`, in one line, unless `path` is a regular file and, by its ending, a NIfTI image.
+    """Raises `DataError` unless `path` is a regular file and, if it has the ending of one, a sound NIfTI image.
 
-    whole: it is read to its end, else as far as its header. axes: how many it must have, one real number per voxel;
-    a last axis of 1 does not count. ITK makes zeros of NaN and infinity without a word: they are refused here.
+    ITK silently replaces NaN and infinity by 0: they are refused here.
+
+    Args:
+        path: The file.
+        whole: Whether it is read to its end, or its header alone.
+        axes: How many axes it must have, with one real number per voxel; last axes of length 1 do not count.
     """
     try:
         if not path.name.endswith(ENDINGS):
@@ -77,15 +81,16 @@ def require_sound(path: Path, *, whole: bool = True, axes: int | None = None) ->
         else:
             next(_pieces(path))
     except (OSError, ValueError) as problem:
-        raise DataError(f"{path} cannot be read: {_in_words(problem)}; copy or make it again") from problem
+        reason = getattr(problem, "strerror", None) or problem
+        raise DataError(f"{path} cannot be read: {reason}; copy or make it again") from problem
 
 
 def read_sitk(path: Path) -> Any:
-    """The file as a SimpleITK image; `DataError` where it is damaged, or no image."""
+    """Reads a SimpleITK image. Raises `DataError` for a file that is damaged or no image."""
     import SimpleITK
 
     require_sound(path)
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong is said by us, in one line
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # our one line says what is wrong
     try:
         return SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -93,19 +98,19 @@ def read_sitk(path: Path) -> Any:
 
 
 def unpacked(path: Path) -> memoryview:
-    """Header and voxels, uncompressed, read-only. Raises ValueError with the reason, or OSError."""
+    """Reads header and voxels, uncompressed, read-only. Raises ValueError with the reason, or OSError."""
     pieces = _pieces(path)
     head = next(pieces)
     whole = np.empty(_layout_of(head).end, np.uint8).data  # no memory is taken before it is filled
     at = 0
-    for piece in itertools.chain([head], pieces):  # copied while it is still in the cache; joined at the end, it is not
+    for piece in itertools.chain([head], pieces):  # faster than to join them at the end
         whole[at : at + len(piece)] = piece
         at += len(piece)
     return whole.toreadonly()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    """The same piece by piece. What follows the voxels is read, for the checksum, but not kept."""
+    """Yields header and voxels piece by piece, then reads to the end of the file, so that zlib checks its checksum."""
     _require_regular(path)
     size = path.stat().st_size
     packed = path.name.endswith(".gz")
@@ -132,7 +137,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 def _require_regular(path: Path) -> None:
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # SimpleITK ends the process without a word
+    except UnicodeEncodeError:  # SimpleITK silently ends the process
         raise ValueError("its path is no UTF-8") from None
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
@@ -140,7 +145,7 @@ def _require_regular(path: Path) -> None:
 
 
 def _gunzipped(raw: Iterator[bytes]) -> Iterator[bytes]:
-    """The contents of a gzip file of one member or several; zeros after the last are padding."""
+    """Unpacks a gzip file of one member or several; zeros after the last are padding."""
     left = next(raw, b"")
     if left[:2] != b"\x1f\x8b":
         raise ValueError("it is not gzipped" if left else "it is empty")
@@ -181,7 +186,7 @@ def _require_usable(raw: memoryview, axes: int | None) -> None:
 
 
 def _require_place(head: bytes) -> None:
-    """Of an affine that is not finite, or singular, ITK talks on standard error at length."""
+    """Raises ValueError for an affine that is not finite or singular; ITK would write pages on standard error."""
     kind, order = _kind(head)
     q_code, s_code = struct.unpack_from(order + kind.codes[0], head, kind.codes[1])
     qform, sform = (np.array(struct.unpack_from(order + form, head, at)) for form, at in (kind.qform, kind.sform))
@@ -192,12 +197,12 @@ def _require_place(head: bytes) -> None:
 
 
 def voxels_start(raw: memoryview) -> int:
-    """The first byte of the voxels in what `unpacked` has returned."""
+    """Finds the first byte of the voxels in what `unpacked` has returned."""
     return _layout_of(bytes(raw[:_LONGEST_HEADER])).start
 
 
 def _layout_of(head: bytes) -> _Layout:
-    """Where the voxels lie by what the header says; raises ValueError where it says nonsense."""
+    """Reads the header. Raises ValueError for one that cannot be true."""
     kind, order = _kind(head)
 
     def read(place: tuple[str, int]) -> tuple[float, ...]:
@@ -227,7 +232,7 @@ def _layout_of(head: bytes) -> _Layout:
 
 
 def _kind(head: bytes) -> tuple[_Kind, str]:
-    """Version and byte order."""
+    """Finds version and byte order."""
     for kind, magic, place in ((_NIFTI_1, b"n+1\0", 344), (_NIFTI_2, b"n+2\0", 4)):
         for order in "<>":
             if head[:4] == struct.pack(order + "i", kind.size):
@@ -237,7 +242,3 @@ def _kind(head: bytes) -> tuple[_Kind, str]:
                     raise ValueError("it ends within its header")
                 return kind, order
     raise ValueError("it is no NIfTI image" if head else "it is empty")
-
-
-def _in_words(problem: Exception) -> str:
-    return str(getattr(problem, "strerror", None) or problem)

@@ -1,6 +1,6 @@
 """Plan: nnU-Net's own planner, restricted to 3d_fullres and made to write `nnUNetCoMNeTPlans` with a `comnet` section.
 
-This is the planner's one place of contact with nnU-Net. `apply_settings` serves a trainer that was handed stock plans.
+Planning touches nnU-Net here alone. `apply_settings` prepares the plans that a trainer is started with.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_comnet.configurations import SIDE_DIVISOR, Axes
 from nnunetv2_comnet.crossval import SPLITS, truth_folder
 from nnunetv2_comnet.dataset_json import parse_dataset_json
-from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.errors import ConfigurationError, DataError, one_line
 from nnunetv2_comnet.files import read_json, remove_leftovers, write_json
 from nnunetv2_comnet.raw_dataset import first_unsound, require_plannable
 from nnunetv2_comnet.settings import Settings, fit_patch, make_settings, parse_settings
@@ -32,7 +32,7 @@ CONFIGURATION = "3d_fullres"
 SECTION = "comnet"
 INTENSITY_SAMPLES = 10**6  # of every channel, over all cases
 MISSING_CHANNEL = 0.0  # fills a preprocessed channel without image: the value outside the brain, within it the mean
-_SHARED = ("size", "kernel_size", "base_channels", "grn")  # said twice: of the network, and in the section
+_SHARED = ("size", "kernel_size", "base_channels", "grn")  # stand both in the network's entry and in the section
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class CoMNeTPlanner(ExperimentPlanner):
         self.lowres_creation_threshold = 0.0  # no low resolution configuration, whatever the images' size
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
-        """z-score inside the nonzero mask for every channel, always: the paper's normalisation."""
+        """Returns z-score inside the nonzero mask for every channel, always: the paper's normalisation."""
         channels = len(parse_dataset_json(self.dataset_json).channels)
         return ["ZScoreNormalization"] * channels, [True] * channels
 
@@ -73,7 +73,7 @@ class CoMNeTPlanner(ExperimentPlanner):
         approximate_n_voxels_dataset: float,
         _cache: dict,
     ) -> dict[str, Any]:
-        """The whole of a 3D configuration; the 2D one that nnU-Net asks for too is a stub that `save_plans` drops."""
+        """Makes a 3D configuration; the 2D one that nnU-Net asks for too stays empty, and `save_plans` drops it."""
         if len(spacing) == 2:
             return {}
         schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
@@ -115,7 +115,7 @@ def write_plans(dataset: int, settings: Settings, plans_name: str = PLANS_NAME) 
 
 
 def prepare_dataset(dataset: int, jobs: int) -> str:
-    """Extracts the fingerprint where it is missing or was cut. Returns the dataset's name; an unknown id is refused."""
+    """Extracts the fingerprint where it is missing or cut; returns the dataset's name. Refuses an unknown id."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
@@ -142,13 +142,13 @@ def prepare_dataset(dataset: int, jobs: int) -> str:
                 dataset, FingerprintExtractor, num_processes=jobs, clean=False, show_progress_bar=sys.stderr.isatty()
             )
     except Exception as error:  # a worker hands on whatever a damaged file made it raise
-        problem = f"the fingerprint of {raw} cannot be extracted: {' '.join(str(error).split())}"
+        problem = f"the fingerprint of {raw} cannot be extracted: {one_line(error)}"
         raise DataError(first_unsound(raw) or problem) from error
     return name
 
 
 def _remove_if_cut(path: Path) -> None:
-    """A file that does not end as JSON must: a killed run, or a full disk, left it."""
+    """Deletes a file that does not end as JSON must: a killed run, or a full disk, left it."""
     if path.is_file() and not path.read_text(encoding="utf-8").rstrip().endswith(("}", "]")):
         path.unlink()
 
@@ -166,17 +166,16 @@ def preprocess(dataset: int, jobs: int, plans_name: str = PLANS_NAME) -> None:
 
 
 def apply_settings(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
-    """Makes `plans` (changed in place) hold what the training will use. Returns the settings and a line for the log.
+    """Changes `plans`, in place, to what the training will use. Returns the settings and a line for the log.
 
-    Our own plans pass through, checked. Stock plans get the `paper` preset: patch, batch size and network change;
+    Our own plans are only checked. Stock plans get the `paper` preset: patch, batch size and network change;
     what preprocessing already did to the data (spacing, normalisation, data identifier) does not.
     """
     try:
         return _applied(plans, configuration)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ConfigurationError(
-            f"the plans are damaged ({type(error).__name__}: {' '.join(str(error).split())}): write them anew with "
-            "`comnet plan`"
+            f"the plans are damaged ({type(error).__name__}: {one_line(error)}): write them again with `comnet plan`"
         ) from error
 
 
@@ -193,7 +192,7 @@ def _applied(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
         if entry["architecture"]["network_class_name"] != settings.architecture()["network_class_name"]:
             raise ConfigurationError(
                 f"the plans name network {entry['architecture']['network_class_name']}, their '{SECTION}' section "
-                "another: write them anew with `comnet plan`"
+                "another: write them again with `comnet plan`"
             )
         _require_same(entry, settings)
         return settings, f"settings: section '{SECTION}' of {plans['plans_name']} (preset '{settings.preset}')"
@@ -211,12 +210,12 @@ def _applied(plans: dict[str, Any], configuration: str) -> tuple[Settings, str]:
 
 
 def _require_same(entry: dict[str, Any], settings: Settings) -> None:
-    """Raises `ConfigurationError` where a configuration says otherwise than the settings that it was written by."""
+    """Raises `ConfigurationError` where a configuration differs from the settings that it was written from."""
     theirs, ours = entry["architecture"]["arch_kwargs"], settings.architecture()["arch_kwargs"]
     different = [name for name in _SHARED if name in theirs and theirs[name] != ours[name]]
     if different:
         raise ConfigurationError(
-            f"the plans' network and their '{SECTION}' section differ in {', '.join(different)}: write them anew with "
+            f"the plans' network and their '{SECTION}' section differ in {', '.join(different)}: write them again with "
             "`comnet plan`"
         )
     if any(side < 2 * SIDE_DIVISOR or side % SIDE_DIVISOR for side in entry["patch_size"]):
@@ -233,7 +232,7 @@ def _axes(shape: Any) -> Axes:
 
 @contextlib.contextmanager
 def _nnunet_messages_to_log() -> Iterator[None]:
-    """nnU-Net prints its plans at length; our command prints a summary and keeps the rest at debug level."""
+    """Sends what nnU-Net prints to the log, at debug level; our command prints a summary."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):

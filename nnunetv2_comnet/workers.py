@@ -28,14 +28,14 @@ GRACE_S = 3.0  # for a worker to take its unfinished files away before it is kil
 
 
 def allowed_cores() -> int:
-    """The cores that this process may run on: in a job of a cluster fewer than the machine has."""
+    """Counts the cores that this process may run on: in a job of a cluster fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def allowed_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else `allowed_cores`; nnU-Net takes every core of the machine."""
+    """Returns OMP_NUM_THREADS where it is set, else `allowed_cores`; nnU-Net takes every core of the machine."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP: one number for each level of nesting
     return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else allowed_cores()
 
@@ -70,9 +70,9 @@ class _Worker:
 
 
 class Workers:
-    """Up to `jobs` processes, started when needed and kept for the next tasks; of one job, this process does the work.
+    """Up to `jobs` processes, started when needed and kept for the next tasks; with one job, this process works itself.
 
-    A context: on its exit every process ends.
+    A context manager: on its exit every process ends.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -120,7 +120,7 @@ class Workers:
                 while following in early:  # an exception waits for its turn too: the first one is that of a single job
                     yield early.pop(following).value()
                     following += 1
-        finally:  # whoever stops listening wants no further results either
+        finally:  # also where the caller stops early
             _end(self._busy)
             self._busy = []
 
@@ -131,7 +131,7 @@ class Workers:
         name: Callable[[Item], str],
         on_death: Callable[[Item], Result] | None,
     ) -> "Iterator[tuple[int, _Success | _Failure]]":
-        """Positions of items with what came of them, as they are ready."""
+        """Yields the position and the answer of each item, as they are ready."""
         waiting, again, last_tries = deque(range(len(items))), deque[int](), set[int]()
         while waiting or again or self._busy:
             while waiting and len(self._busy) < self.jobs:
@@ -152,11 +152,11 @@ class Workers:
                 elif on_death is not None:
                     yield position, _Success(on_death(items[position]))
                 else:
-                    said = "the process that worked on it was killed, twice, perhaps for want of memory"
+                    said = "the process that worked on it was killed, twice, perhaps because memory ran out"
                     yield position, _Failure(DataError(f"{name(items[position])}: {said}; use fewer --jobs"))
 
     def _answer_of(self, worker: _Worker) -> "_Success | _Failure | None":
-        """What a worker says, or that it was killed; then it is idle, or gone."""
+        """Returns a worker's answer, None when it has just started, a `_Failure` when it was killed."""
         try:
             answer: _Success | _Failure | None = worker.pipe.recv()
         except (EOFError, OSError):
@@ -205,8 +205,8 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 @contextlib.contextmanager
 def _interruptions_held_back() -> Iterator[None]:
-    """Ctrl-C waits; a process that is started meanwhile never hears of it: its parent alone answers."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Delays Ctrl-C; a process that is started meanwhile ignores it, so that the parent alone answers."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -244,7 +244,7 @@ class _InWorker(Exception):  # noqa: N818 - not raised, but shown as the cause o
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
-    """A worker's life: says that it is there, then answers task after task."""
+    """Runs in a worker: reports that it has started, then answers one task after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that unfinished files are taken away
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -261,7 +261,7 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
 def _answer(work: Callable[[Any], Any], item: Any) -> _Success | _Failure:
     try:
         return _Success(work(item))
-    except Exception as error:  # whatever it is, the parent is told
+    except Exception as error:  # the parent raises it
         return _failure(error)
 
 

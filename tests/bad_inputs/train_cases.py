@@ -157,16 +157,16 @@ TRAINING = (
     refused("a configuration that there is not", TRAIN.replace("3d_fullres", "3d_lowres"),
         "the plans have no configuration '3d_lowres'; there are: 3d_fullres", preprocessed),
     refused("a configuration without a network", TRAIN, "the plans are damaged (KeyError: 'UNet_class_name'): write "
-        "them anew with `comnet plan`", with_json(f"{PLANS}.json",
+        "them again with `comnet plan`", with_json(f"{PLANS}.json",
         lambda plans: plans["configurations"]["3d_fullres"].pop("architecture"))),
     refused("another network in the plans than in their section", TRAIN, "the plans name network torch.nn.Identity, "
-        "their 'comnet' section another: write them anew with `comnet plan`", with_json(f"{PLANS}.json",
+        "their 'comnet' section another: write them again with `comnet plan`", with_json(f"{PLANS}.json",
 
 
         lambda plans: plans["configurations"]["3d_fullres"]["architecture"].update(
             network_class_name="torch.nn.Identity"))),
     refused("a network with another number of channels than its section says", TRAIN,
-        "the plans' network and their 'comnet' section differ in base_channels: write them anew with `comnet "
+        "the plans' network and their 'comnet' section differ in base_channels: write them again with `comnet "
         "plan`", section(base_channels=8)),
     refused("a dataset of labels", TRAIN, "dataset.json has labels, not regions of several labels, which our "
         "trainers segment; comnet convert writes one that fits", with_json("dataset.json",

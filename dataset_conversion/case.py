@@ -25,7 +25,7 @@ from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import link_whole, read_checked, write_json
 from nnunetv2_comnet.label_schemes import LabelScheme
 
-RULES_VERSION = 3  # raise it when a check or the written files change: every case is then converted anew
+RULES_VERSION = 3  # raise it when a check or the written files change: every case is then converted again
 ENDING = ".nii.gz"
 
 
@@ -63,15 +63,15 @@ class CaseResult:
 
     @property
     def converted(self) -> bool:
-        return not has_error(list(self.findings))
+        return not has_error(self.findings)
 
     def codes(self, severity: str) -> list[str]:
-        """The codes of this case's findings of that severity, each once, in the order found."""
+        """Returns the codes of the findings of that severity, each once, in the order found."""
         return list(dict.fromkeys(finding.code for finding in self.findings if finding.severity == severity))
 
 
 class _Record(BaseModel):
-    """What the record holds. outputs: name below the dataset's folder, and size in bytes."""
+    """What the record holds; `outputs` are names below the dataset's folder with sizes in bytes."""
 
     fingerprint: str
     linked: bool
@@ -106,16 +106,13 @@ def remove_case(folder: Path, case: str) -> None:
 
 
 def fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
-    """Changes with the source's files (path, size, time of change) and with every option that matters to a check."""
-    sources = []
-    for path in [*files.channels.values(), *files.masks.values()]:
-        status = path.stat()
-        sources.append([str(path), status.st_size, status.st_mtime_ns])
+    """Computes a digest of the source files (path, size, time of change) and of every option that affects a check."""
+    sources = [(path, path.stat()) for path in [*files.channels.values(), *files.masks.values()]]
     content = {
         "rules": RULES_VERSION,
         "patient": files.patient,
-        "sources": sources,
-        "found": [finding.as_dict() for finding in files.findings],
+        "sources": [[str(path), status.st_size, status.st_mtime_ns] for path, status in sources],
+        "found": [vars(finding) for finding in files.findings],
         "scheme": [settings.scheme.name, sorted(settings.scheme.to_canonical.items())],
         "regions": list(settings.scheme.regions.items()),
         "label_map": sorted(settings.label_map.items()),
@@ -126,12 +123,12 @@ def fingerprint(files: CaseFiles, settings: CaseSettings) -> str:
 
 
 def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | None:
-    """The result of an earlier run, where neither source nor options nor outputs have changed since."""
+    """Returns the result of an earlier run; None where source, options or outputs have changed since."""
     path = record_path(settings.dataset_folder, files.case)
     if not path.is_file():
         return None
     try:
-        record = read_checked(path, _Record, "it is written anew")
+        record = read_checked(path, _Record, "it is written again")
         kept = (
             record.fingerprint == fingerprint(files, settings)
             and (record.linked == settings.link or not record.outputs)
@@ -146,7 +143,7 @@ def earlier_result(files: CaseFiles, settings: CaseSettings) -> CaseResult | Non
 
 
 def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
-    """Converts or refuses one case. Only a failure to write (a full disk) raises: `OutputError`."""
+    """Converts or refuses one case. Raises `OutputError` where a file cannot be written, e.g. on a full disk."""
     keep_freed_memory()
     folder = settings.dataset_folder
     mark = fingerprint(files, settings)
@@ -159,18 +156,18 @@ def convert_case(files: CaseFiles, settings: CaseSettings) -> CaseResult:
     outputs = output_paths(folder, files.case) if result.converted else []
     if not result.converted:
         remove_case(folder, files.case)
-    record = {
-        "fingerprint": mark,
-        "linked": settings.link and result.converted,
-        "outputs": [[str(path.relative_to(folder)), path.stat().st_size] for path in outputs],
-        "result": {**vars(result), "findings": [finding.as_dict() for finding in result.findings]},
-    }
-    write_json(record_path(folder, files.case), record)
+    record = _Record(
+        fingerprint=mark,
+        linked=settings.link and result.converted,
+        outputs=[(str(path.relative_to(folder)), path.stat().st_size) for path in outputs],
+        result=result,
+    )
+    write_json(record_path(folder, files.case), record.model_dump(mode="json"))
     return result
 
 
 def _linked(copied: CaseResult, folder: Path) -> CaseResult:
-    """A case that was checked and copied before, with links in place of the copies that are nothing else."""
+    """Puts links in place of the copies that equal their source file, in a case that an earlier run converted."""
     for name, source in copied.linkable.items():
         link_whole(folder / name, Path(source))
     return replace(copied, links=len(copied.linkable))
@@ -178,23 +175,20 @@ def _linked(copied: CaseResult, folder: Path) -> CaseResult:
 
 def _convert(files: CaseFiles, settings: CaseSettings) -> CaseResult:
     findings = [*files.findings, *missing_mask(files.masks, settings.masks)]
-    if has_error(findings):
-        return CaseResult(files.case, files.patient, tuple(findings))
-    volumes, problems = _read_channels(files, settings)
-    findings += problems
-    if has_error(findings):
-        return CaseResult(files.case, files.patient, tuple(findings))
-    reference = volumes[CHANNELS[0]]
-    mask, problems = choose_mask(
-        files.masks,
-        settings.masks,
-        settings.scheme,
-        settings.label_map,
-        reference.grid,
-        reference.path.name,
-        settings.tolerance,
-    )
-    findings += problems
+    volumes, mask = dict[str, Volume](), None
+    if not has_error(findings):
+        volumes, problems = _read_channels(files, settings)
+        findings += problems
+    if not has_error(findings):
+        mask, problems = choose_mask(
+            files.masks,
+            settings.masks,
+            settings.scheme,
+            settings.label_map,
+            volumes[CHANNELS[0]],
+            settings.tolerance,
+        )
+        findings += problems
     if mask is not None:
         findings += _check_mask(volumes, mask, settings)
     if mask is None or has_error(findings):
@@ -203,7 +197,7 @@ def _convert(files: CaseFiles, settings: CaseSettings) -> CaseResult:
 
 
 def _read_channels(files: CaseFiles, settings: CaseSettings) -> tuple[dict[str, Volume], list[Finding]]:
-    """The four channels, and every defect that can be seen without the mask."""
+    """Reads the four channels and finds every defect that can be seen without the mask."""
     volumes: dict[str, Volume] = {}
     findings: list[Finding] = []
     if settings.stacked:

@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 def same_grid(reference: Grid, reference_name: str, grid: Grid, path: Path, tolerance: float) -> list[Finding]:
-    """Shape, spacing, origin and direction of a file against the case's first channel."""
+    """Compares a file's shape, spacing, origin and direction with those of the case's first channel."""
     return [
         error(f"{found.what}-mismatch", f"{path.name} does not lie on the grid of {reference_name}: {found.of_equals}")
         for found in grid.differences(reference, tolerance)
@@ -49,7 +49,7 @@ def constant_channel(data: Array, name: str) -> list[Finding]:
 
 
 def duplicate_channels(channels: Mapping[str, Array]) -> list[Finding]:
-    """Two channels with the same values: one sequence was copied under two names."""
+    """Finds two channels with the same values: one sequence was copied under two names."""
     return [
         error("duplicate-channels", f"{first} and {second} hold the same values voxel by voxel")
         for first, second in combinations(channels, 2)
@@ -58,18 +58,16 @@ def duplicate_channels(channels: Mapping[str, Array]) -> list[Finding]:
 
 
 def _same(first: Array, second: Array) -> bool:
-    if first.shape != second.shape or not np.array_equal(_middle(first), _middle(second)):
-        return False
-    return bool(np.array_equal(first, second))
+    return bool(np.array_equal(_middle(first), _middle(second)) and np.array_equal(first, second))
 
 
 def _middle(data: Array) -> Array:
-    """One plane out of the head: two scans differ in it, so that nearly always nothing else need be compared."""
+    """Returns the middle plane: two scans nearly always differ in it, so that the rest need not be compared."""
     return data[..., data.shape[-1] // 2]
 
 
 def fractional_labels(data: Array, name: str) -> list[Finding]:
-    """Labels off an integer by more than `LABEL_TOLERANCE`: a mask that was interpolated."""
+    """Finds labels off an integer by more than `LABEL_TOLERANCE`: the mask was interpolated."""
     if data.dtype.kind != "f":
         return []
     off = np.abs(data - np.rint(data)) > LABEL_TOLERANCE
@@ -82,7 +80,7 @@ def fractional_labels(data: Array, name: str) -> list[Finding]:
 
 
 def unknown_labels(labels: Array, known: frozenset[int], name: str) -> list[Finding]:
-    """Labels of the source (of any shape; 0 may be left out) that the scheme does not explain: never interpreted."""
+    """Finds labels that the scheme does not explain. `labels` are the source's, of any shape; 0 may be left out."""
     values, counts = np.unique(labels[labels != 0], return_counts=True)
     strange = [f"{value:g} ({count} voxels)" for value, count in zip(values, counts, strict=True) if value not in known]
     if not strange:
@@ -95,7 +93,7 @@ def unknown_labels(labels: Array, known: frozenset[int], name: str) -> list[Find
 
 
 def empty_mask(mask: Array, name: str, keep_empty: bool) -> list[Finding]:
-    """No tumour at all is an error unless the user keeps such cases; a handful of voxels is a warning."""
+    """Finds a mask without tumour, an error unless `keep_empty`, or with very few voxels, a warning."""
     count = int(np.count_nonzero(mask))
     if not count:
         return [(warning if keep_empty else error)("empty-mask", f"{name} holds no tumour (--keep-empty converts it)")]
@@ -114,7 +112,7 @@ def tumour_outside_brain(mask: Array, brain: Array, name: str) -> list[Finding]:
 
 
 def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> list[Finding]:
-    """T1c should be brighter than T1n where the mask says "enhancing"; else channels or labels may be swapped."""
+    """Finds an enhancing tumour where T1c is not brighter than T1n: channels or labels may be swapped."""
     enhancing = np.flatnonzero(_flat(mask) == ET)
     enhancing = enhancing[_flat(brain)[enhancing]]
     if len(enhancing) < FEW_VOXELS:
@@ -132,12 +130,12 @@ def weak_contrast(channels: Mapping[str, Array], mask: Array, brain: Array) -> l
 
 
 def _flat(data: Array) -> Array:
-    """The voxels in a row, x fastest, as NIfTI holds them: a view of what was read, where C order would be a copy."""
+    """Returns the voxels in a row, x fastest as in the file: a view, where C order would be a copy."""
     return data.ravel(order="F")
 
 
 def _mean_z(channel: Array, where: Array, inside: Array) -> float:
-    """How far the mean of `where` lies above that of `inside` (both positions), in standard deviations of `inside`."""
+    """Computes how far the mean over `where` lies above that over `inside`, in standard deviations of the latter."""
     values = channel[inside].astype(np.float64)
     mean = values.mean()
     values -= mean

@@ -1,9 +1,8 @@
 """The one engine for all layouts: scan, check, write whole files, refuse cases with reasons, describe the dataset."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from nnunetv2_comnet.dataset_conversion.target import (
     write_or_remove,
 )
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.files import json_text
 from nnunetv2_comnet.grid import TOLERANCE
 from nnunetv2_comnet.progress import bar
 from nnunetv2_comnet.workers import require_jobs, run_all
@@ -35,8 +35,8 @@ SPLIT_SEED = 12345
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions:
-    """Everything that a conversion can be told; see `comnet convert --help`. `tolerance` is in mm (spacing, origin)
-    and without unit (direction); `label_map` maps labels of the source to written ones."""
+    """The options of a conversion; see `comnet convert --help`. `tolerance` is in mm (spacing, origin) and without unit
+    (direction); `label_map` maps labels of the source to written ones."""
 
     layout: str | Layout
     source: Path
@@ -80,10 +80,11 @@ class ConversionResult:
 
 
 def convert_dataset(options: ConversionOptions) -> ConversionResult:
-    """Converts a dataset into nnU-Net's raw format, as far as its cases pass the checks.
+    """Converts a dataset into nnU-Net's raw format. Cases with defects are excluded; result and report say why.
 
-    Raises `ConfigurationError` for options that cannot be used and `DataError` where there is no case at all or a file
-    cannot be written; cases with defects are excluded, with their reasons, in the result and the report.
+    Raises:
+        ConfigurationError: Options cannot be used.
+        DataError: There is no case at all, or a file cannot be written.
     """
     layout = options.layout if isinstance(options.layout, Layout) else find_layout(options.layout, options.layout_file)
     _check_numbers(options)
@@ -100,9 +101,7 @@ def convert_dataset(options: ConversionOptions) -> ConversionResult:
         splits = _splits(results, options, metadata)
         _describe(settings, layout, name, results, splits, metadata, _stated(options, layout, settings))
     except OSError as problem:
-        raise DataError(
-            f"cannot write to {settings.dataset_folder}: {problem}; mend that and run it again"
-        ) from problem
+        raise DataError(f"cannot write to {settings.dataset_folder}: {problem}; fix that and run it again") from problem
     return ConversionResult(settings.dataset_folder, tuple(results), unchanged, tuple(splits), tuple(without))
 
 
@@ -139,11 +138,11 @@ def _metadata(options: ConversionOptions, layout: Layout) -> Metadata:
 
 
 def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int) -> tuple[list[CaseResult], int]:
-    """The results of all cases, sorted, and how many converted ones were left as they were."""
+    """Returns the results of all cases, sorted, and how many converted ones were left as they were."""
     results: dict[str, CaseResult] = {}
     to_do = []
     for files in found:
-        if any(finding.code == BAD_NAME for finding in files.findings):  # no file may bear it, not even a record
+        if any(finding.code == BAD_NAME for finding in files.findings):  # no file may have that name, not even a record
             results[files.case] = CaseResult(files.case, files.patient, files.findings)
         elif earlier := earlier_result(files, settings):
             results[files.case] = earlier
@@ -159,7 +158,7 @@ def _convert_cases(found: Sequence[CaseFiles], settings: CaseSettings, jobs: int
 
 def _worker_died(files: CaseFiles, settings: CaseSettings) -> CaseResult:
     remove_case(settings.dataset_folder, files.case)
-    text = "the process that converted it was killed, twice, perhaps for want of memory; use --jobs 1"
+    text = "the process that converted it was killed, twice, perhaps because memory ran out; use --jobs 1"
     return CaseResult(files.case, files.patient, (error("worker-died", text),))
 
 
@@ -167,7 +166,7 @@ def _noted(result: CaseResult, metadata: Metadata, is_unmatched: bool) -> CaseRe
     if not is_unmatched:
         return result
     note = warning("no-metadata", f"no row for {result.case} in {metadata.path.name if metadata.path else ''}")
-    return CaseResult(**{**vars(result), "findings": (*result.findings, note)})
+    return replace(result, findings=(*result.findings, note))
 
 
 def _splits(results: Sequence[CaseResult], options: ConversionOptions, metadata: Metadata) -> list[Split]:
@@ -180,20 +179,15 @@ def _splits(results: Sequence[CaseResult], options: ConversionOptions, metadata:
 
 
 def _stated(options: ConversionOptions, layout: Layout, settings: CaseSettings) -> dict[str, Any]:
-    """The options that shaped the dataset, for the report."""
+    """Returns the options that shaped the dataset, for the report."""
+    as_given = ("variant", "link", "tolerance", "keep_empty", "stratify", "folds", "split_seed")
     return {
         "layout": layout.name,
         "generated_by": generated_by(options.source),
         "scheme": layout.scheme.name,
         "label_policy": options.label_policy or next(iter(layout.policies)),
-        "label_map": {str(source): target for source, target in settings.label_map.items()},
-        "variant": options.variant,
-        "link": options.link,
-        "tolerance": options.tolerance,
-        "keep_empty": options.keep_empty,
-        "stratify": options.stratify,
-        "folds": options.folds,
-        "split_seed": options.split_seed,
+        "label_map": settings.label_map,
+        **{name: getattr(options, name) for name in as_given},
     }
 
 
@@ -213,13 +207,9 @@ def _describe(
     about = dataset_json(layout, settings.scheme, name, n_cases, stated["generated_by"])
     write_or_remove(
         {
-            folder / "dataset.json": _json(about) if n_cases else None,
-            folder / SPLITS: _json(splits) if splits else None,
+            folder / "dataset.json": json_text(about) if n_cases else None,
+            folder / SPLITS: json_text(splits) if splits else None,
             folder / "conversion_report.csv": report.as_csv(table),
             folder / "conversion_report.json": report.as_json(table, results, stated, metadata),
         }
     )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

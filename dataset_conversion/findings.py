@@ -1,7 +1,8 @@
 """A finding: one defect of one case, under a stable code that reports and scripts can count."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from nnunetv2_comnet.errors import printable
 
@@ -16,19 +17,16 @@ class Finding:
     severity: Severity
     text: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def error(code: str, text: str) -> Finding:
-    """A defect that excludes the case."""
+    """Makes the finding of a defect that excludes the case."""
     return Finding(code, "error", printable(text))
 
 
 def warning(code: str, text: str) -> Finding:
-    """Something that a human should look at; the case is converted."""
+    """Makes the finding of something that a human should look at; the case is converted."""
     return Finding(code, "warning", printable(text))
 
 
-def has_error(findings: list[Finding]) -> bool:
+def has_error(findings: Iterable[Finding]) -> bool:
     return any(finding.severity == "error" for finding in findings)

@@ -13,7 +13,6 @@ from nnunetv2_comnet.dataset_conversion.findings import Finding, error, warning
 from nnunetv2_comnet.dataset_conversion.layouts.base import Layout, MaskSource
 from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.label_schemes import LabelScheme
 
 
@@ -31,7 +30,7 @@ class ChosenMask:
 
 
 def policy_masks(layout: Layout, policy: str | None) -> tuple[MaskSource, ...]:
-    """The masks of the chosen policy, in order of preference. Raises `ConfigurationError` for an unknown policy."""
+    """Returns the policy's masks in order of preference. Raises `ConfigurationError` for an unknown policy."""
     policies = layout.policies
     if policy is None:
         policy = next(iter(policies))
@@ -46,7 +45,7 @@ def policy_masks(layout: Layout, policy: str | None) -> tuple[MaskSource, ...]:
 
 
 def parse_label_map(text: str) -> dict[int, int]:
-    """`3:1,5:0` as {3: 1, 5: 0}: labels of the source, and the written labels they become."""
+    """Parses `3:1,5:0` to {3: 1, 5: 0}: labels of the source, and the written labels that they become."""
     pairs: dict[int, int] = {}
     for part in text.split(","):
         source, _, target = part.partition(":")
@@ -67,11 +66,22 @@ def choose_mask(
     candidates: Sequence[MaskSource],
     scheme: LabelScheme,
     label_map: Mapping[int, int],
-    reference: Grid,
-    reference_name: str,
+    reference: Volume,
     tolerance: float,
 ) -> tuple[ChosenMask | None, list[Finding]]:
-    """The first candidate that may be used, with a warning for each one passed over; or None and the errors."""
+    """Reads the first candidate that may be used.
+
+    Args:
+        found: The files of the case's masks, by kind.
+        candidates: The masks of the label policy, in order of preference.
+        scheme: How the source numbers tissues, `label_map` included.
+        label_map: The user's additions to the scheme.
+        reference: The first channel, on whose grid the mask must lie.
+        tolerance: In mm for spacing and origin, without unit for direction.
+
+    Returns:
+        The mask with a warning for each one passed over, or None with the errors.
+    """
     notes: list[Finding] = []
     refusals: list[Finding] = []
     for candidate in candidates:
@@ -81,7 +91,7 @@ def choose_mask(
         volume, problems = read_volume(path, tolerance)
         if volume is None:
             return None, problems
-        if problems := checks.same_grid(reference, reference_name, volume.grid, path, tolerance):
+        if problems := checks.same_grid(reference.grid, reference.path.name, volume.grid, path, tolerance):
             if not candidate.only_where_grid_matches:
                 return None, problems
             notes.append(warning("mask-other-grid", f"{problems[0].text}; this mask was passed over"))
@@ -99,7 +109,7 @@ def choose_mask(
 
 
 def missing_mask(found: Mapping[str, Path], candidates: Sequence[MaskSource]) -> list[Finding]:
-    """The finding that not one mask of the policy is there."""
+    """Finds that the case has no mask of the policy."""
     if any(candidate.kind in found for candidate in candidates):
         return []
     wanted = " or ".join(pattern for candidate in candidates for pattern in candidate.files)
@@ -126,7 +136,7 @@ def _mapped(
 
 
 def _nonzero(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
-    """Where a mask is not 0, as positions with x fastest, and the labels there, rounded: a hundredth of all voxels."""
+    """Returns the positions, x fastest, where a mask is not 0, and the rounded labels there."""
     flat = data.ravel(order="F")
     where = np.flatnonzero(flat != 0)  # of truth values numpy finds them much faster than of numbers
-    return where, np.rint(flat[where])  # real numbers still: no integer holds a label of 1e30
+    return where, np.rint(flat[where])  # still floats: no integer type holds a label of 1e30

@@ -18,7 +18,7 @@ class Metadata:
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def of(self, case: str, patient: str) -> Mapping[str, str] | None:
-        """The row of the case, else of its patient, else None."""
+        """Returns the row of the case, else of its patient, else None."""
         return self.rows.get(case) or self.rows.get(patient)
 
     def require_column(self, column: str) -> None:
@@ -32,7 +32,7 @@ class Metadata:
 
 
 def find_metadata_file(source: Path, layout: Layout) -> Path | None:
-    """The layout's own table, where exactly one lies in SOURCE or in the folder above it."""
+    """Finds the layout's own table where exactly one lies in SOURCE or in the folder above it."""
     for folder in (source, source.resolve().parent):
         hits = sorted(folder.glob(layout.metadata_file)) if layout.metadata_file else []
         if len(hits) == 1:
@@ -66,7 +66,7 @@ def read_metadata(path: Path, key: str | None) -> Metadata:
 
 
 def unmatched(metadata: Metadata, cases: Iterable[tuple[str, str]]) -> list[str]:
-    """The cases without a row, of pairs of case and patient; none where there is no table."""
+    """Returns the cases without a row, of pairs of case and patient; none where there is no table."""
     if metadata.path is None:
         return []
     return [case for case, patient in cases if metadata.of(case, patient) is None]

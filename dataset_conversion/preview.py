@@ -35,24 +35,29 @@ def draw_preview(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from nibabel.orientations import apply_orientation, io_orientation
 
+    orientation = io_orientation(affine)  # by axis of the array: the axis of (right, anterior, superior), and its sign
     head = _bounding_box(np.logical_or.reduce([data != 0 for data in channels.values()]) | (mask != 0))
-    images = {name: _to_ras(data[head], affine) for name, data in channels.items()}
-    labels = _to_ras(mask[head], affine)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)[_axes(affine)]
+    images = {name: apply_orientation(data[head], orientation) for name, data in channels.items()}
+    labels = apply_orientation(mask[head], orientation)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(orientation[:, 0])]
     figure = Figure(figsize=(2.6 * len(images), 2.6 * len(PLANES) + 0.55), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(PLANES), len(images), squeeze=False)
     for row, (plane, axis) in zip(grid, PLANES, strict=True):
-        index = int(np.argmax(np.count_nonzero(labels, axis=tuple({0, 1, 2} - {axis}))) if labels.any() else 0)
-        index = index if labels.any() else labels.shape[axis] // 2
+        areas = np.count_nonzero(labels, axis=tuple({0, 1, 2} - {axis}))
+        index = int(np.argmax(areas)) if areas.any() else labels.shape[axis] // 2
         for axes, (name, data) in zip(row, images.items(), strict=True):
             _draw_slice(axes, data, labels, axis, index, spacing)
             if axis == PLANES[0][1]:
                 axes.set_title(name, color="white", fontsize=11)
         row[0].text(0.02, 0.02, plane, color="white", fontsize=7, transform=row[0].transAxes, va="bottom")
-    present = [(text, colour) for text, label, colour in OUTLINES if (labels == label).any()]
-    handles = [Line2D([], [], color=colour, linewidth=2, label=text) for text, colour in present]
+    handles = [
+        Line2D([], [], color=colour, linewidth=2, label=text)
+        for text, label, colour in OUTLINES
+        if (labels == label).any()
+    ]
     if handles:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, labelcolor="white"
@@ -81,27 +86,10 @@ def _draw_slice(axes: Any, data: Any, labels: Any, axis: int, index: int, spacin
 
 
 def _bounding_box(inside: npt.NDArray[np.bool_], margin: int = 3) -> tuple[slice, ...]:
-    """The smallest box around `inside` with a margin in voxels; the pictures then show the head, not the air."""
+    """Returns the smallest box around `inside` with a margin in voxels, so that pictures show the head, not the air."""
     box = []
     for axis, length in enumerate(inside.shape):
         there = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
         first, last = (there[0], there[-1]) if there.size else (0, length - 1)
         box.append(slice(max(0, first - margin), last + margin + 1))
     return tuple(box)
-
-
-def _orientation(affine: npt.NDArray[np.float64]) -> Any:
-    import nibabel as nib
-
-    return nib.io_orientation(affine)
-
-
-def _axes(affine: npt.NDArray[np.float64]) -> list[int]:
-    """For each of the axes right, anterior, superior: which axis of the array runs along it."""
-    return [int(np.flatnonzero(_orientation(affine)[:, 0] == axis)[0]) for axis in range(3)]
-
-
-def _to_ras(data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    import nibabel as nib
-
-    return np.asarray(nib.apply_orientation(data, _orientation(affine)))

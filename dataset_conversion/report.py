@@ -1,7 +1,6 @@
 """The report beside the dataset: one row per case as CSV, the same and the totals as JSON. Neither holds a date, so
 that a second run writes the same bytes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +8,12 @@ from nnunetv2_comnet.crossval import Split
 from nnunetv2_comnet.dataset_conversion.case import CaseResult
 from nnunetv2_comnet.dataset_conversion.findings import Severity
 from nnunetv2_comnet.dataset_conversion.metadata import Metadata
+from nnunetv2_comnet.files import json_text
 from nnunetv2_comnet.text_tables import csv_table
 
 
 def count_codes(results: Sequence[CaseResult], severity: Severity) -> dict[str, list[str]]:
-    """For each code of that severity the cases that have it, most frequent code first."""
+    """Lists, for each code of that severity, the cases that have it, most frequent code first."""
     cases: dict[str, list[str]] = {}
     for result in results:
         for code in result.codes(severity):
@@ -22,7 +22,7 @@ def count_codes(results: Sequence[CaseResult], severity: Severity) -> dict[str, 
 
 
 def rows(results: Sequence[CaseResult], splits: Sequence[Split], metadata: Metadata) -> list[dict[str, Any]]:
-    """One flat row per case. `fold` is the fold in which the case is validated; voxels count written labels."""
+    """Makes a flat row per case. `fold` is the fold in which the case is validated; voxels count written labels."""
     fold_of = {case: index for index, split in enumerate(splits) for case in split["val"]}
     labels = sorted({label for result in results for label in result.voxels})
     table = []
@@ -55,7 +55,7 @@ def as_csv(table: Sequence[Mapping[str, Any]]) -> str:
 def as_json(
     table: Sequence[Mapping[str, Any]], results: Sequence[CaseResult], options: Mapping[str, Any], metadata: Metadata
 ) -> str:
-    """Totals, the options that made the dataset, and for each case its row and its findings in full."""
+    """Writes totals, the options that made the dataset, and for each case its row and its findings in full."""
     content = {
         "options": options,
         "converted": sum(result.converted for result in results),
@@ -65,8 +65,8 @@ def as_json(
         "warnings": {code: len(cases) for code, cases in count_codes(results, "warning").items()},
         "metadata_file": metadata.path.name if metadata.path else None,
         "cases": [
-            {**row, "findings": [finding.as_dict() for finding in result.findings]}
+            {**row, "findings": [vars(finding) for finding in result.findings]}
             for row, result in zip(table, results, strict=True)
         ],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json_text(content)

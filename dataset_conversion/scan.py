@@ -56,7 +56,7 @@ class _Hits:
 
 
 def scan(source: Path, layout: Layout, variant: str | None = None, skip: Path | None = None) -> list[CaseFiles]:
-    """All cases below `source`, sorted by identifier; the folder `skip` is not entered.
+    """Finds all cases below `source`, sorted by identifier; the folder `skip` is not entered.
 
     Raises `DataError` where `source` is no folder or holds no case at all.
     """
@@ -99,7 +99,10 @@ def _rules(layout: Layout, patterns: Mapping[str, tuple[str, ...]]) -> Iterator[
 def _walk(
     folder: Path, skip: Path | None, above: frozenset[Path] = frozenset()
 ) -> Iterator[tuple[Path, list[str], bool]]:
-    """Folders with their files' names, links followed, circles broken; hidden folders are not entered."""
+    """Yields folders, their files' names, and whether they have no subfolders.
+
+    Follows links, once where they form a circle; does not enter hidden folders.
+    """
     real = folder.resolve()
     if real in above or (skip is not None and real == skip.resolve()):
         return
@@ -108,22 +111,22 @@ def _walk(
     except OSError as problem:
         logger.warning("folder %s cannot be read and is passed over: %s", folder, problem.strerror)
         return
-    folders = [e.name for e in entries if _is(e.is_dir) and not e.name.startswith(".") and e.name != "__MACOSX"]
-    yield folder, [entry.name for entry in entries if _is(entry.is_file)], not folders
+    folders = [e.name for e in entries if _holds(e.is_dir) and not e.name.startswith(".") and e.name != "__MACOSX"]
+    yield folder, [entry.name for entry in entries if _holds(entry.is_file)], not folders
     for name in folders:
         yield from _walk(folder / name, skip, above | {real})
 
 
-def _is(question: Callable[[], bool]) -> bool:
-    """The answer about an entry; a link that leads back to itself is nothing."""
+def _holds(check: Callable[[], bool]) -> bool:
+    """Returns what `is_dir` or `is_file` of an entry says; False for a link that leads back to itself."""
     try:
-        return question()
+        return check()
     except OSError:
         return False
 
 
 def _cases_of_folder(folder: Path, layout: Layout, patterns: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """A folder named as a case's folder is a case even where not one of its files is there."""
+    """Yields the case of a folder that is named as a case's folder, even where none of its files is there."""
     for parent in {files[0].rpartition("/")[0] for files in patterns.values()}:
         if "{case}" in parent:
             tail = "/".join(folder.parts[-(parent.count("/") + 1) :])

@@ -11,12 +11,19 @@ from nnunetv2_comnet.crossval import Split
 def make_splits(
     patients: Mapping[str, str], folds: int, seed: int, categories: Mapping[str, str] | None = None
 ) -> list[Split]:
-    """nnU-Net's `splits_final.json`: for each fold the cases of `train` and `val`, sorted.
+    """Makes nnU-Net's `splits_final.json`: for each fold the cases of `train` and `val`, sorted.
 
-    `patients` maps cases to patients, `categories` patients to the value to stratify by. Patients are shuffled by
-    numpy's generator seeded with `seed`, category by category, and dealt out in turn; a category begins where the
-    one before ended, so that folds differ by one patient at most, as a whole and within each category.
-    Fewer patients than folds give an empty list.
+    Patients are shuffled category by category and dealt out in turn; a category begins where the one before ended, so
+    that folds differ by one patient at most, as a whole and within each category.
+
+    Args:
+        patients: The patient of each case.
+        folds: How many folds.
+        seed: Of numpy's generator.
+        categories: The value to stratify by, of each patient.
+
+    Returns:
+        The folds; an empty list where there are fewer patients than folds.
     """
     names = sorted(set(patients.values()))
     if len(names) < folds:

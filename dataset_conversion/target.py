@@ -17,7 +17,7 @@ _IMAGE = re.compile(rf"(.+)_\d{{4}}{re.escape(ENDING)}")
 
 
 def dataset_folder(out: Path | None, dataset_id: int, name: str) -> Path:
-    """`<out>/DatasetNNN_<name>`, not yet made. Raises `ConfigurationError` where id, name or folder cannot be used."""
+    """Returns `<out>/DatasetNNN_<name>`. Raises `ConfigurationError` where id, name or folder cannot be used."""
     if not 1 <= dataset_id <= 999:
         raise ConfigurationError(f"dataset id {dataset_id} cannot be used; choose one from 1 to 999 (-d)")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
@@ -44,10 +44,10 @@ def dataset_folder(out: Path | None, dataset_id: int, name: str) -> Path:
 
 
 def prepare_folder(folder: Path, cases: Collection[str], overwrite: bool) -> None:
-    """Makes the folders, clears what a killed run left, and deals with cases that the source no longer has.
+    """Makes the folders, and removes what a killed run left and cases that the source no longer has.
 
     Raises `DataError`, and changes nothing, where the folder holds files that are not ours or cases that this run
-    would not write, unless `overwrite` says that those may go.
+    would not write, unless `overwrite` allows to remove those.
     """
     stale = sorted(_present_cases(folder) - set(cases))
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ".comnet").is_dir() and not overwrite:
@@ -62,7 +62,7 @@ def prepare_folder(folder: Path, cases: Collection[str], overwrite: bool) -> Non
         )
     for case in stale:
         remove_case(folder, case)
-    # The records' folder first: without it, what a run left that was killed right here would pass for a stranger's.
+    # The records' folder first: it marks the others as ours, should the run be killed here.
     for part in (folder / ".comnet" / "cases", folder, folder / "imagesTr", folder / "labelsTr", folder / "previews"):
         if part.name != "previews":
             part.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _present_cases(folder: Path) -> set[str]:
 
 
 def generated_by(source: Path) -> str | None:
-    """What made the patients in `source`, where they are generated ones (`comnet phantom` leaves a note); else None."""
+    """Says what generated the patients in `source`, by the note of `comnet phantom`; None for all other patients."""
     marker = source / GENERATED_MARKER
     if not marker.is_file():
         return None
@@ -90,9 +90,14 @@ def generated_by(source: Path) -> str | None:
 def dataset_json(
     layout: Layout, scheme: LabelScheme, name: str, n_cases: int, generated: str | None = None
 ) -> dict[str, Any]:
-    """The contents of nnU-Net's dataset.json; regions keep their order, which is that of the output channels.
+    """Makes the contents of nnU-Net's dataset.json; regions keep their order, which is that of the output channels.
 
-    generated: `generated_by` of the source; generated patients bear no dataset's licence or reference.
+    Args:
+        layout: Gives title, licence and reference.
+        scheme: Gives the labels and regions.
+        name: The dataset's name, without its id.
+        n_cases: How many cases there are.
+        generated: `generated_by` of the source; generated patients have no licence and no reference.
     """
     content = {
         "channel_names": {str(index): channel for index, channel in enumerate(CHANNELS)},
@@ -113,16 +118,10 @@ def dataset_json(
     return content
 
 
-def write_if_changed(path: Path, text: str) -> None:
-    """Writes a text file only where its contents differ, so that a second run changes nothing."""
-    if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
-        write_text(path, text)
-
-
 def write_or_remove(files: Mapping[Path, str | None]) -> None:
-    """Writes each text that changed; None removes the file."""
+    """Writes each text that changed, so that a second run changes nothing; removes a file whose text is None."""
     for path, text in files.items():
         if text is None:
             path.unlink(missing_ok=True)
-        else:
-            write_if_changed(path, text)
+        elif not path.is_file() or path.read_bytes() != text.encode("utf-8"):
+            write_text(path, text)

@@ -19,6 +19,7 @@ import SimpleITK as sitk  # noqa: N813 (the field's own spelling)
 from nibabel import imageglobals
 
 from nnunetv2_comnet.dataset_conversion.findings import Finding, error
+from nnunetv2_comnet.errors import one_line
 from nnunetv2_comnet.files import written_whole
 from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.nifti import unpacked, voxels_start
@@ -42,19 +43,20 @@ class Volume:
 
     @property
     def grid(self) -> Grid:
-        """Of its three axes in space."""
+        """The grid of the three axes in space."""
         return Grid.from_affine(self.data.shape[:3], self.affine)
 
 
 def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volume | None, list[Finding]]:
     """Reads `path`: a volume, or None and the reasons. `n_channels` > 0 asks for a fourth axis of that length."""
     try:
-        image, raw = _read_image(path)
+        raw = unpacked(path)
+        image = _parsed(raw[: voxels_start(raw)])
         data, scaled = _values(image, raw)
     except MemoryError:  # not the file's fault
         raise
     except Exception as problem:  # whatever a broken file makes the reader raise is the file's defect
-        return None, [error("unreadable", f"{path.name} cannot be read: {_one_line(problem)}")]
+        return None, [error("unreadable", f"{path.name} cannot be read: {one_line(problem)}")]
     shape = data.shape
     if n_channels and (len(shape) != 4 or shape[3] != n_channels):
         return None, [error("not-3d", f"{path.name} has shape {shape}; expected 4-D with {n_channels} channels")]
@@ -70,12 +72,6 @@ def read_volume(path: Path, tolerance: float, n_channels: int = 0) -> tuple[Volu
     return Volume(path, data, affine, clean), findings
 
 
-def _read_image(path: Path) -> tuple[Any, memoryview]:
-    """The image as its header describes it, and the bytes of the whole file."""
-    raw = unpacked(path)
-    return _parsed(raw[: voxels_start(raw)]), raw
-
-
 def _parsed(raw: memoryview) -> Any:
     kind = nib.Nifti2Image if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     imageglobals.logger.disabled = True  # the defect is reported by us, with the file's name
@@ -86,7 +82,7 @@ def _parsed(raw: memoryview) -> Any:
 
 
 def _values(image: Any, raw: memoryview) -> tuple[npt.NDArray[Any], bool]:
-    """The values, and whether the header scaled them. Scaled integers that stay whole are kept as integers."""
+    """Returns the values, and whether the header scales them. Scaled integers that stay whole are kept as integers."""
     proxy = image.dataobj
     if (proxy.slope, proxy.inter) == (1.0, 0.0):
         data = _in_place(proxy, raw)
@@ -103,7 +99,7 @@ def _values(image: Any, raw: memoryview) -> tuple[npt.NDArray[Any], bool]:
 
 
 def _in_place(proxy: Any, raw: memoryview) -> npt.NDArray[Any]:
-    """Unscaled values where they lie among the file's bytes, read-only; nibabel's copy of them takes its time."""
+    """Returns unscaled values as a read-only view of the file's bytes; nibabel would copy them."""
     end = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if end > len(raw):
         return np.asarray(_parsed(raw).dataobj)  # raises, and says what is missing
@@ -113,17 +109,17 @@ def _in_place(proxy: Any, raw: memoryview) -> npt.NDArray[Any]:
 def _affine(
     path: Path, image: Any, shape: tuple[int, ...], tolerance: float
 ) -> tuple[npt.NDArray[np.float64] | None, list[Finding]]:
-    """The one affine that all readers agree on, or the reason why there is none.
+    """Returns the one affine that all readers agree on, or None and the reason.
 
-    No affine at all is an error, not a warning: left could not be told from right, and readers fill in different ones.
+    No affine at all is an error, not a warning: left and right are then unknown, and readers fill in different ones.
     """
     try:
         qform, q_code = image.header.get_qform(coded=True)
         sform, s_code = image.header.get_sform(coded=True)
     except Exception as problem:  # a broken quaternion
-        return None, [error("bad-affine", f"{path.name}: the qform cannot be read: {_one_line(problem)}")]
+        return None, [error("bad-affine", f"{path.name}: the qform cannot be read: {one_line(problem)}")]
     if not q_code and not s_code:
-        text = "neither qform nor sform is set, so left cannot be told from right; copy the header of the original scan"
+        text = "neither qform nor sform is set, so left and right are unknown; copy the header of the original scan"
         return None, [error("no-affine", f"{path.name}: {text}")]
     affine = np.asarray(sform if s_code else qform, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
@@ -154,7 +150,7 @@ def _grid_of_itk(path: Path) -> Grid:
 def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
     """Writes `data` as it is, with qform = sform and both codes 1 (scanner), gzipped, whole or not at all.
 
-    The bytes inside the gzip are nibabel's own; its writer hands them over row by row, here they go in one piece.
+    The bytes inside the gzip are those that nibabel writes row by row; here they are compressed in one piece.
     """
     header = _header(data.shape, data.dtype, np.asarray(affine, np.float64).tobytes())
     gzipped = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
@@ -164,9 +160,9 @@ def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.fl
         stream.write(gzipped.flush())
 
 
-@functools.lru_cache(maxsize=16)  # a patient's files share it, often all patients do, and nibabel takes its time
+@functools.lru_cache(maxsize=16)  # files of one patient, often of all patients, share it, and nibabel is slow
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any], affine_bytes: bytes) -> bytes:
-    """What stands before the voxels; affine_bytes: (4, 4) float64."""
+    """Makes the bytes before the voxels; `affine_bytes` are those of a (4, 4) float64."""
     affine = np.frombuffer(affine_bytes).reshape(4, 4)
     image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), affine, dtype=dtype)
     image.header.set_xyzt_units("mm")
@@ -176,10 +172,6 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], affine_bytes: bytes) -
     header = io.BytesIO()
     image.header.write_to(header)
     return header.getvalue()
-
-
-def _one_line(problem: Exception) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
 
 
 def _last_line(problem: Exception) -> str:

@@ -15,7 +15,7 @@ LAYOUTS = {layout.name: layout for layout in (UTSW, *BRATS_LAYOUTS, UCSF_PDGM, U
 
 
 def find_layout(name: str, layout_file: Path | None = None) -> Layout:
-    """The layout of that name; `custom`, or the path of a YAML file in place of a name, reads the user's own.
+    """Returns the layout of that name; `custom`, or the path of a YAML file in place of a name, reads the user's own.
 
     Raises `ConfigurationError`, with the valid names, for any other name.
     """

@@ -1,4 +1,4 @@
-"""What a layout declares, and the little language of its file patterns.
+"""What a layout declares, and the small language of its file patterns.
 
 A pattern describes the end of a file's path: `{case}/{case}_t1.nii[.gz]` matches `.../BT0001/BT0001_t1.nii.gz`.
 `{case}` stands for the case's identifier, `*` for anything but a slash, `[...]` for an optional part; all else is
@@ -58,7 +58,7 @@ class Layout:
         return self.label_policies or {"default": tuple(mask.kind for mask in self.masks)}
 
     def channel_patterns(self, variant: str | None) -> Mapping[str, tuple[str, ...]]:
-        """The patterns of the chosen set of images; an unknown variant is a `ConfigurationError`."""
+        """Returns the patterns of a set of images. Raises `ConfigurationError` for an unknown variant."""
         if variant is None:
             return self.channels
         if variant not in self.variants:
@@ -67,21 +67,26 @@ class Layout:
         return self.variants[variant]
 
     def patient_of(self, case: str) -> str:
-        """The patient's identifier: cases of one patient never lie in two folds."""
+        """Returns the patient's identifier: cases of one patient never lie in two folds."""
         match = re.search(self.patient, case)
-        if not match:
-            return case
-        return match.group(1) if match.re.groups else match.group(0)
+        return match[1 if match.re.groups else 0] if match else case
 
 
 def per_case(**suffixes: str) -> dict[str, tuple[str, ...]]:
-    """The usual arrangement: a folder per case, whose files repeat the case's name, e.g. T1n="_t1"."""
+    """Returns the patterns of a folder per case whose files repeat the case's name, e.g. T1n="_t1"."""
     return {channel: (f"{{case}}/{{case}}{suffix}.nii[.gz]",) for channel, suffix in suffixes.items()}
 
 
 def compile_pattern(pattern: str, case: str) -> re.Pattern[str]:
-    """The regular expression of a file pattern, to be matched in full against as many parts of a path as the pattern
-    has. `case` is the regular expression of an identifier; the group `case` holds the one found."""
+    """Compiles a file pattern, to be matched in full against as many parts of a path as the pattern has.
+
+    Args:
+        pattern: In the language that this module describes.
+        case: The regular expression of a case's identifier.
+
+    Returns:
+        A regular expression whose group `case` holds the identifier.
+    """
     seen = False
     parts = []
     for token in _TOKEN.split(pattern):

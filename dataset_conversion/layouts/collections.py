@@ -1,4 +1,4 @@
-"""Collections with names of their own: UCSF-PDGM and UPENN-GBM (TCIA), and the Decathlon's Task01.
+"""Collections with other file names than BraTS: UCSF-PDGM and UPENN-GBM (TCIA), and the Decathlon's Task01.
 
 Certain: file names, the Decathlon's order of channels and its numbering (1 ED, 2 NCR, 3 ET). Uncertain: that UCSF-PDGM
 and UPENN-GBM number as BraTS 2021 did rests on public audits. About 298 UCSF and 447 UPENN patients are in BraTS 2021

@@ -9,13 +9,14 @@ component) or background. Optional: `dataset_name`, `patient`, `stacked`, `label
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nnunetv2_comnet.dataset_conversion.layouts.base import CHANNELS, Layout, MaskSource, compile_pattern
-from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.errors import ConfigurationError, one_line
+from nnunetv2_comnet.files import faults
 from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_CAVITY, BRATS_PED, ED, ET, EXTRA, NCR, SCHEMES, LabelScheme
 
 EXAMPLE = """\
@@ -37,7 +38,9 @@ metadata_key: Patient             # the column of --metadata that holds the case
 """
 
 _TARGETS = {"background": 0, "NCR": NCR, "ED": ED, "ET": ET, "RC": EXTRA, "CC": EXTRA}
-_Patterns = str | list[str]
+# One pattern, or a list in order of preference.
+_Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+_Channel = Literal["T1n", "T1c", "T2w", "FLAIR"]
 
 
 class _Mask(BaseModel):
@@ -54,11 +57,11 @@ class _CustomLayout(BaseModel):
     dataset_name: str = Field(default="Custom", pattern=r"^[A-Za-z0-9-]+$")
     case: str
     patient: str = ".+"
-    channels: dict[Literal["T1n", "T1c", "T2w", "FLAIR"], _Patterns]
-    stacked: list[Literal["T1n", "T1c", "T2w", "FLAIR"]] = []
+    channels: dict[_Channel, _Patterns]
+    stacked: tuple[_Channel, ...] = ()
     masks: list[_Mask] = Field(min_length=1)
     labels: str | dict[int, Literal["background", "NCR", "ED", "ET", "RC", "CC"]]
-    label_policies: dict[str, list[str]] = {}
+    label_policies: dict[str, tuple[str, ...]] = {}
     metadata_key: str | None = None
     licence: str = "see the dataset's own page"
     reference: str = ""
@@ -75,7 +78,7 @@ class _CustomLayout(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> "_CustomLayout":
         if missing := [channel for channel in CHANNELS if channel not in self.channels]:
-            raise ValueError(f"channels lacks {', '.join(missing)}; all of {', '.join(CHANNELS)} are needed")
+            raise ValueError(f"channels has no {', '.join(missing)}; all of {', '.join(CHANNELS)} are needed")
         if self.stacked and sorted(self.stacked) != sorted(CHANNELS):
             raise ValueError(f"stacked must name each of {', '.join(CHANNELS)} once")
         kinds = [mask.kind for mask in self.masks]
@@ -84,16 +87,16 @@ class _CustomLayout(BaseModel):
         for policy, chosen in self.label_policies.items():
             if not chosen or not set(chosen) <= set(kinds):
                 raise ValueError(f"label policy '{policy}' must list some of the masks' kinds: {', '.join(kinds)}")
-        for pattern in [*self.channels.values(), *(mask.files for mask in self.masks)]:
-            for one in _listed(pattern):
-                if "{case}" not in one:
-                    raise ValueError(f"pattern '{one}' has no {{case}}; without it no file can be told from another's")
-                compile_pattern(one, self.case)
+        for patterns in [*self.channels.values(), *(mask.files for mask in self.masks)]:
+            for pattern in patterns:
+                if "{case}" not in pattern:
+                    raise ValueError(f"pattern '{pattern}' has no {{case}}; it would match the files of every case")
+                compile_pattern(pattern, self.case)
         return self
 
 
 def load_custom_layout(path: Path) -> Layout:
-    """Reads a layout from YAML. Raises `ConfigurationError` that names the file and every key at fault."""
+    """Reads a layout from YAML. Raises `ConfigurationError` that names the file and each wrong key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -101,45 +104,20 @@ def load_custom_layout(path: Path) -> Layout:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"the layout file {path} is not text in UTF-8") from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"the layout file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"the layout file {path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"the layout file {path} must hold keys such as name, case, channels, masks, labels")
     try:
         return _to_layout(_CustomLayout.model_validate(content))
     except ValidationError as error:
-        faults = "; ".join(_fault(item) for item in error.errors())
-        raise ConfigurationError(f"the layout file {path} cannot be used: {faults}") from error
-
-
-def _fault(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    text = str(item["msg"]).removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text
-
-
-def _listed(patterns: _Patterns) -> tuple[str, ...]:
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        raise ConfigurationError(f"the layout file {path} cannot be used: {'; '.join(faults(error))}") from error
 
 
 def _to_layout(content: _CustomLayout) -> Layout:
-    return Layout(
-        name=content.name,
-        title=content.name,
-        dataset_name=content.dataset_name,
-        case=content.case,
-        patient=content.patient,
-        channels={channel: _listed(content.channels[channel]) for channel in CHANNELS},
-        stacked=tuple(content.stacked),
-        masks=tuple(
-            MaskSource(mask.kind, _listed(mask.files), mask.only_where_grid_matches, mask.only_where_labels_known)
-            for mask in content.masks
-        ),
-        label_policies={name: tuple(kinds) for name, kinds in content.label_policies.items()},
-        scheme=_scheme(content),
-        metadata_key=content.metadata_key,
-        licence=content.licence,
-        reference=content.reference,
-    )
+    own: dict[str, Any] = dict(content)
+    del own["labels"]
+    masks = tuple(MaskSource(**dict(mask)) for mask in content.masks)
+    return Layout(**{**own, "masks": masks}, title=content.name, scheme=_scheme(content))
 
 
 def _scheme(content: _CustomLayout) -> LabelScheme:

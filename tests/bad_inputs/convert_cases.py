@@ -300,7 +300,7 @@ PATIENTS = (
     excluded(
         "neither qform nor sform",
         second(T1, files.with_header(252, "2h", 0, 0)),
-        "brain_t1.nii.gz: neither qform nor sform is set, so left cannot be told from right; copy the header of the "
+        "brain_t1.nii.gz: neither qform nor sform is set, so left and right are unknown; copy the header of the "
         "original scan",
     ),
     excluded(
@@ -434,7 +434,7 @@ COMMANDS = (
     refused(
         "nnUNet_raw not set",
         CALL,
-        "nnUNet_raw is not set; export nnUNet_raw=/a/folder of yours, or give --out FOLDER",
+        "nnUNet_raw is not set; export nnUNet_raw=/a/folder, or give --out FOLDER",
         two,
         env={"nnUNet_raw": None},
     ),

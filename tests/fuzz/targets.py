@@ -18,11 +18,10 @@ from nnunetv2_comnet.dataset_conversion.layouts.base import MaskSource
 from nnunetv2_comnet.dataset_conversion.layouts.custom import load_custom_layout
 from nnunetv2_comnet.dataset_conversion.masks import choose_mask
 from nnunetv2_comnet.dataset_conversion.scan import scan
-from nnunetv2_comnet.dataset_conversion.volumes import read_volume
+from nnunetv2_comnet.dataset_conversion.volumes import Volume, read_volume
 from nnunetv2_comnet.dataset_json import TO_TRAIN, dataset_beside, read_dataset_json
 from nnunetv2_comnet.evaluation.images import read_image, unknown_labels
 from nnunetv2_comnet.evaluation.results import read_evaluation
-from nnunetv2_comnet.grid import Grid
 from nnunetv2_comnet.inference.cases import find_cases
 from nnunetv2_comnet.inference.images import read_images
 from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thresholds
@@ -133,8 +132,8 @@ def _mask(data: Any, folder: Path) -> None:
     path = folder / "mask.nii.gz"
     nibabel.save(image, path)
     source = MaskSource("seg", ("{case}.nii.gz",))
-    grid = Grid.from_affine(data.shape, affine)
-    chosen, findings = choose_mask({"seg": path}, [source], BRATS_124, {}, grid, "t1.nii.gz", 1e-3)
+    t1 = Volume(folder / "t1.nii.gz", data, affine, clean=False)
+    chosen, findings = choose_mask({"seg": path}, [source], BRATS_124, {}, t1, 1e-3)
     assert (chosen is None) == any(finding.severity == "error" for finding in findings)
     assert all("\n" not in finding.text for finding in findings)
     unknown_labels(read_image(path), {1, 2, 3})

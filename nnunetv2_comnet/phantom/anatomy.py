@@ -6,6 +6,7 @@ stand upright on the brain's surface and fold the grey ribbon as gyri do.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Anatomy:
     bridge_mm: Array  # corpus callosum and brain stem: where the halves touch
 
     def fractions(self, spacing_mm: float) -> dict[str, Array]:
-        """Share of each tissue per voxel, summing to 1 inside the hull: csf, grey, deep_grey, white."""
+        """Computes each tissue's share per voxel, summing to 1 inside the hull: csf, grey, deep_grey, white."""
         width = max(spacing_mm, 1.0)
         solid = ramp(self.pial_mm, width) * (1 - ramp(self.ventricle_mm, width))
         deep = ramp(self.deep_grey_mm, 2 * width)
@@ -53,7 +54,7 @@ class Warp:
     amplitude_mm: float
 
     def on(self, grid: Grid) -> Position:
-        """Where the template is read for every voxel of the grid."""
+        """Computes the position in the template of every voxel of the grid."""
         z, y, x = (
             p / np.float32(scale) + np.float32(self.amplitude_mm) * field.on(grid)
             for p, scale, field in zip(grid.coordinates(), self.scale_zyx, self.displacement, strict=True)
@@ -91,7 +92,7 @@ def build(rng: np.random.Generator, grid: Grid, warp: Warp, push: Callable[[Posi
 
 
 def _hull(position: Position) -> tuple[Array, Array, Array]:
-    """The cerebrum, the shell that carries its gyri (no base) and the whole brain as the skull strip leaves it."""
+    """Builds the cerebrum, the shell that carries its gyri (no base), and the whole brain after skull stripping."""
     z, y, x = position
     mirrored = (z, y, np.abs(x))
     narrowed = (z, y, x * (1 + np.float32(0.0012) * np.clip(-y, -20, 80)))  # an egg, narrow in front
@@ -106,7 +107,7 @@ def _hull(position: Position) -> tuple[Array, Array, Array]:
 
 
 def _sheet_distance(folding: Field, warp: Warp, grid: Grid) -> Array:
-    """Distance in mm to the zero set of the folding field, the field being spread along the radius."""
+    """Computes the distance in mm to where the folding field, spread along the radius, changes its sign."""
     z, y, x = warp.on(lattice_grid(_TABLE_STEP_MM))
     radius = np.sqrt(((z - 4) / 62) ** 2 + (y / 86) ** 2 + (x / 66) ** 2) + np.float32(0.15)
     factor = radius ** np.float32(-0.8)
@@ -117,7 +118,7 @@ def _sheet_distance(folding: Field, warp: Warp, grid: Grid) -> Array:
 
 
 def _sulcus_depth(hull: Array, shell: Array, sheet_mm: Array, variation: Array) -> Array:
-    """Depth below the cortex's surface: from the hull or from the nearest sulcus, whichever is nearer."""
+    """Computes the depth in mm below the hull or the nearest sulcus, whichever is nearer."""
     reach = np.float32(18.0) + np.float32(5.0) * variation
     below = np.maximum(shell - reach, 0)
     opening = np.float32(0.75) * np.clip(1.6 - shell / np.float32(14.0), 0.0, 1.5)
@@ -127,7 +128,7 @@ def _sulcus_depth(hull: Array, shell: Array, sheet_mm: Array, variation: Array) 
 
 
 def _bridge(mirrored: Position) -> Array:
-    """Where the midline is tissue, as a function of height and length: callosum and all that lies under its arch."""
+    """Builds the tissue that crosses the midline: the corpus callosum and all that lies under its arch."""
     z, y, _ = mirrored
     arch = np.sqrt(((y - 2) / 38) ** 2 + ((z + 2) / 26) ** 2)
     under = (1 - arch) * np.float32(26)
@@ -135,14 +136,14 @@ def _bridge(mirrored: Position) -> Array:
 
 
 def _midline(mirrored: Position, bridge: Array) -> Array:
-    """Distance to the fissure between the hemispheres, which ends at the callosum."""
+    """Computes the distance to the fissure between the hemispheres, which ends at the corpus callosum."""
     _, y, x = mirrored
     width = np.float32(0.7) + np.clip((-y - 30) * np.float32(0.02), 0, 0.8)
     return np.sqrt(x * x + np.maximum(bridge, 0) ** 2 * 4) - width
 
 
 def _sylvian(mirrored: Position, variation: Array) -> Array:
-    """Distance to the cleft between temporal lobe and what lies above it, and to the insula's sheet at its end."""
+    """Computes the distance to the cleft above the temporal lobe and to the insula at its end."""
     z, y, x = mirrored
     height = z + np.float32(3) + np.float32(0.4) * y + np.float32(2.5) * variation
     reach = np.sqrt(np.maximum(np.float32(62) - x, 0) ** 2 + (y - 2) ** 2) - np.float32(25)
@@ -155,7 +156,7 @@ def _sylvian(mirrored: Position, variation: Array) -> Array:
 
 
 def _folia(position: Position, hull: Array, variation: Array) -> Array:
-    """Cerebellum: thin leaves, one below the other, around a white core."""
+    """Builds the cerebellum: thin leaves, one below the other, around a white core."""
     z, y, x = position
     phase = (z + np.float32(0.5) * y + np.float32(1.2) * variation) / np.float32(6.5)
     leaf = np.abs(phase - np.round(phase)) * np.float32(6.5)
@@ -166,20 +167,17 @@ def _folia(position: Position, hull: Array, variation: Array) -> Array:
 
 
 def _ventricles(mirrored: Position, size_mm: float) -> Array:
-    """Lateral ventricles as a chain of rods from the frontal to the occipital and temporal horns, and the third."""
+    """Builds the lateral ventricles, rods from the frontal to the occipital and temporal horns, and the third."""
     path = [(4.0, -34.0, 10.0), (14.0, -18.0, 8.5), (17.0, 6.0, 10.5), (9.0, 29.0, 20.0), (4.0, 50.0, 22.0)]
-    radii = [2.6, 4.4, 3.8, 5.6, 1.8]
-    grown = [max(r + size_mm * r / 5.0, 1.0) for r in radii]
-    rods = [capsule(mirrored, path[i], path[i + 1], (grown[i], grown[i + 1])) for i in range(len(path) - 1)]
+    grown = [max(r + size_mm * r / 5.0, 1.0) for r in (2.6, 4.4, 3.8, 5.6, 1.8)]
+    rods = [capsule(mirrored, *ends, radii) for ends, radii in zip(pairwise(path), pairwise(grown), strict=True)]
     rods.append(capsule(mirrored, path[3], (-16.0, 6.0, 31.0), (0.7 * grown[3], 1.2)))
     third = ellipsoid(mirrored, (0.0, 4.0, 0.0), (9.0, 14.0, 1.6 + max(size_mm, 0.0) * 0.5))
     return np.maximum(union(rods, 3.0), third)
 
 
 def _deep_grey(mirrored: Position) -> Array:
-    parts = (
-        ellipsoid(mirrored, (4.0, 10.0, 11.0), (8.5, 15.0, 8.0)),  # thalamus
-        ellipsoid(mirrored, (10.0, -20.0, 16.0), (9.0, 11.0, 4.5)),  # caudate head
-        ellipsoid(mirrored, (2.0, -5.0, 27.0), (9.5, 16.0, 5.5)),  # putamen
-    )
-    return np.maximum(np.maximum(parts[0], parts[1]), parts[2])
+    thalamus = ellipsoid(mirrored, (4.0, 10.0, 11.0), (8.5, 15.0, 8.0))
+    caudate_head = ellipsoid(mirrored, (10.0, -20.0, 16.0), (9.0, 11.0, 4.5))
+    putamen = ellipsoid(mirrored, (2.0, -5.0, 27.0), (9.5, 16.0, 5.5))
+    return np.maximum(np.maximum(thalamus, caudate_head), putamen)

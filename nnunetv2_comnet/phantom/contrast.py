@@ -70,14 +70,14 @@ def _sequence(
 
 
 def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
-    """The magnitude of a complex signal with normal noise of deviation `sigma` in both parts; never negative."""
+    """Returns the magnitude of a complex signal with normal noise of deviation `sigma` in both parts."""
     real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.sqrt(real * real + imaginary * imaginary)
 
 
 def _ideal(name: str, scene: Scene, rng: np.random.Generator, grid: Grid, level: float, grain: Array) -> Array:
-    """The image without scanner: healthy tissue, then oedema, core and rim laid over it."""
+    """Makes the image before the scanner's effects: healthy tissue, then oedema, core and rim laid over it."""
     look = {tissue: value * float(np.exp(rng.normal(0, 0.035))) for tissue, value in TISSUE[name].items()}
     lesion = {}
     for part, (low, high) in LESION[name].items():

@@ -39,7 +39,7 @@ class Grid:
         return len(z), len(y), len(x)
 
     def coordinates(self) -> tuple[Array, Array, Array]:
-        """Dense z, y, x coordinates in mm, each (z, y, x)."""
+        """Returns the z, y and x coordinates of all voxels in mm, each of shape (z, y, x)."""
         z, y, x = np.meshgrid(*self.axes_mm, indexing="ij")
         return z, y, x
 
@@ -51,7 +51,7 @@ class Grid:
 
 
 def image_grid(spacing_mm: float) -> Grid:
-    """The BraTS field of view at a spacing: 155 x 240 x 240 at 1 mm, 39 x 60 x 60 at 4 mm."""
+    """Makes the grid of the BraTS field of view: 155 x 240 x 240 voxels at 1 mm, 39 x 60 x 60 at 4 mm."""
     axes, box, full = [], [], []
     for extent, centre, half in zip(FIELD_OF_VIEW_MM_ZYX, HEAD_CENTRE_MM_ZYX, HEAD_HALF_SIZE_MM_ZYX, strict=True):
         size = max(1, int(np.ceil(extent / spacing_mm - 1e-6)))
@@ -95,23 +95,21 @@ class Field:
         shape = [1, 1, 1]
         shape[axis] = -1
         last = values.shape[axis] - 1
-        total: Array | None = None
+        terms = []
         for offset, weight in enumerate(weights):
             taken = np.take(values, np.clip(first + offset - 1, 0, last), axis=axis)
-            taken *= (weight / 6).astype(np.float32).reshape(shape)
-            total = taken if total is None else np.add(total, taken, out=total)
-        assert total is not None
-        return total
+            terms.append(taken * (weight / 6).astype(np.float32).reshape(shape))
+        return terms[0] + terms[1] + terms[2] + terms[3]
 
 
 def noise(rng: np.random.Generator, step_mm: float) -> Field:
-    """A random field of mean 0 and standard deviation about 1; its blobs are about 2.5 steps wide."""
+    """Draws a random field of mean 0 and standard deviation about 1; its blobs are about 2.5 steps wide."""
     lattice = rng.standard_normal(_lattice_shape(step_mm), dtype=np.float32)
     return Field(lattice / np.float32(_NORMALISATION), step_mm)
 
 
 def lattice_grid(step_mm: float) -> Grid:
-    """The positions of a field's coefficients as a grid: costly smooth functions are worked out there, once."""
+    """Makes the grid of a field's coefficients, on which smooth functions that cost time are computed once."""
     shape = _lattice_shape(step_mm)
     z, y, x = (((np.arange(n) - (n - 1) / 2) * step_mm).astype(np.float32) for n in shape)
     return Grid((z, y, x), step_mm, shape, (slice(None), slice(None), slice(None)))
@@ -123,5 +121,5 @@ def _lattice_shape(step_mm: float) -> tuple[int, int, int]:
 
 
 def ramp(signed_mm: Array, width_mm: float) -> Array:
-    """The share of a voxel inside a surface, from the signed distance (positive inside): partial volume."""
+    """Computes the share of each voxel inside a surface from the signed distance (positive inside): partial volume."""
     return np.clip(signed_mm / np.float32(width_mm) + np.float32(0.5), 0, 1)

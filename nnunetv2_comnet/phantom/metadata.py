@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def draw_row(rng: np.random.Generator, case: str, manual: bool, enhancing: bool) -> dict[str, str]:
-    """A plausible entry; an enhancing tumour is a glioblastoma more often than not."""
+    """Draws a plausible row; an enhancing tumour is a glioblastoma more often than not."""
     grade = "4" if rng.random() < (0.85 if enhancing else 0.1) else str(rng.choice(["2", "3"]))
     mutated = rng.random() < (0.08 if grade == "4" else 0.85)
     codeleted = mutated and grade != "4" and rng.random() < 0.4

@@ -37,10 +37,7 @@ def generate(seed: int | tuple[int, ...], spacing_mm: float = 1.0) -> PhantomPat
     The anatomy is defined in mm: another spacing shows the same patient. Raises `ConfigurationError` for a spacing
     that is no voxel size between 0.5 and 8 mm.
     """
-    if not FINEST_MM <= spacing_mm <= COARSEST_MM:
-        raise ConfigurationError(
-            f"spacing {spacing_mm:g} mm cannot be used; give a voxel size from {FINEST_MM:g} to {COARSEST_MM:g} mm"
-        )
+    require_spacing(spacing_mm)
     grid = image_grid(spacing_mm)
     # One stream per purpose: how many numbers one part draws leaves the others as they are.
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(7)]
@@ -64,8 +61,16 @@ def generate(seed: int | tuple[int, ...], spacing_mm: float = 1.0) -> PhantomPat
     )
 
 
+def require_spacing(spacing_mm: float) -> None:
+    """Raises `ConfigurationError` for a voxel size that is too fine or too coarse."""
+    if not FINEST_MM <= spacing_mm <= COARSEST_MM:
+        raise ConfigurationError(
+            f"spacing {spacing_mm:g} mm cannot be used; give a voxel size from {FINEST_MM:g} to {COARSEST_MM:g} mm"
+        )
+
+
 def _ageing(rng: np.random.Generator, grid: Grid, anatomy: anatomies.Anatomy) -> Array:
-    """Bright caps around the ventricles and spots in deep white matter, more in some patients: not oedema."""
+    """Draws bright caps around the ventricles and spots in deep white matter, as age brings them: not oedema."""
     burden = float(rng.uniform(-0.4, 1.0))
     caps = np.float32(1.5 + 2.0 * burden) + np.float32(1.6) * noise(rng, 9.0).on(grid) + anatomy.ventricle_mm
     spots = (noise(rng, 3.0).on(grid) - np.float32(3.4 - 0.9 * burden)) * np.float32(3)
@@ -74,7 +79,7 @@ def _ageing(rng: np.random.Generator, grid: Grid, anatomy: anatomies.Anatomy) ->
 
 
 def _first_draft(rng: np.random.Generator, grid: Grid, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The truth read at positions that are off by about a millimetre, as an automatic segmentation would be."""
+    """Reads the true mask at positions that are off by about a millimetre, as an automatic segmentation would be."""
     from scipy.ndimage import map_coordinates
 
     index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid.shape), indexing="ij"))

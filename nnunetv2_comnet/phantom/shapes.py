@@ -10,7 +10,7 @@ Point = tuple[float, float, float]  # z, y, x in mm
 
 
 def ellipsoid(position: tuple[Array, Array, Array], centre: Point, semi_axes_mm: Point) -> Array:
-    """First-order distance to an ellipsoid: exact on the surface, good near it."""
+    """Computes the distance to an ellipsoid to first order: exact on the surface, good near it."""
     squares: Array | float = 0.0
     slopes: Array | float = 0.0
     for p, c, a in zip(position, centre, semi_axes_mm, strict=True):
@@ -23,7 +23,7 @@ def ellipsoid(position: tuple[Array, Array, Array], centre: Point, semi_axes_mm:
 
 
 def capsule(position: tuple[Array, Array, Array], start: Point, end: Point, radii_mm: tuple[float, float]) -> Array:
-    """Distance to a round rod whose radius changes from `start` to `end`."""
+    """Computes the distance to a round rod whose radius changes from `start` to `end`."""
     axis = [e - s for s, e in zip(start, end, strict=True)]
     length = sum(a * a for a in axis)
     offsets = [p - np.float32(s) for p, s in zip(position, start, strict=True)]
@@ -33,7 +33,7 @@ def capsule(position: tuple[Array, Array, Array], start: Point, end: Point, radi
 
 
 def union(parts: Sequence[Array], blend_mm: float) -> Array:
-    """Smooth union of solids: their joints are rounded over about `blend_mm`."""
+    """Joins solids; their joints are rounded over about `blend_mm`."""
     joined = parts[0]
     for part in parts[1:]:
         fillet = np.maximum(np.float32(blend_mm) - np.abs(joined - part), 0)

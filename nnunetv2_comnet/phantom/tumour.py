@@ -50,7 +50,7 @@ class Tumour:
     oedema_mm: Array
 
     def labels(self) -> npt.NDArray[np.uint8]:
-        """The mask in written labels."""
+        """Makes the mask, in written labels."""
         mask = np.where(self.oedema_mm > 0, ED, 0).astype(np.uint8)
         mask[self.core_mm > 0] = NCR
         mask[self.enhancing_mm > 0] = ET
@@ -87,7 +87,7 @@ def plan(rng: np.random.Generator) -> TumourPlan:
 
 
 def _place(rng: np.random.Generator, side: float, radius_mm: float) -> Point:
-    """A centre within a hemisphere, so deep that most of the tumour is inside."""
+    """Draws a centre within a hemisphere, so deep that most of the tumour is inside."""
     while True:
         z, y, x = float(rng.uniform(-22, 46)), float(rng.uniform(-60, 60)), float(rng.uniform(12, 52))
         depth = 1 - np.sqrt(((z - 4) / 58) ** 2 + ((y + 2) / 82) ** 2 + (x / 62) ** 2)
@@ -131,7 +131,7 @@ def _core(plan: TumourPlan, rng: np.random.Generator, grid: Grid, position: Posi
 
 
 def _within(core: Array, anatomy: Anatomy, same_side: Array) -> Array:
-    """A core stops before the hull, the ventricles and the other hemisphere (except through the callosum)."""
+    """Cuts a core at the hull, the ventricles and the other hemisphere (except through the corpus callosum)."""
     limits = np.minimum(anatomy.hull_mm - np.float32(1.2), -anatomy.ventricle_mm)
     core = core - np.float32(1.3) * np.maximum(-same_side, 0)
     halves = np.maximum(same_side - np.float32(1.0), anatomy.bridge_mm)
@@ -140,7 +140,7 @@ def _within(core: Array, anatomy: Anatomy, same_side: Array) -> Array:
 
 
 def _enhancing(plan: TumourPlan, rng: np.random.Generator, grid: Grid, core: Array) -> Array:
-    """The outer shell of the core, thick here, absent there, and a few strands within the necrosis."""
+    """Grows the core's outer shell, of varying thickness and with gaps, and a few strands within the necrosis."""
     shell = noise(rng, max(6.0, 0.55 * plan.radius_mm)).on(grid)
     grain = noise(rng, 4.0).on(grid)
     if not plan.enhancing:

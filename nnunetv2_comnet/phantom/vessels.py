@@ -27,7 +27,7 @@ def draw(rng: np.random.Generator) -> list[Curve]:
 
 
 def share(curves: list[Curve], grid: Grid) -> Array:
-    """The share of vessel in every voxel, (z, y, x), from 0 to 1."""
+    """Computes the share of vessel in every voxel, (z, y, x), from 0 to 1."""
     points = np.concatenate(curves)
     width = grid.spacing_mm
     reach = int(np.ceil((points[:, 3].max() + width) / width))
@@ -66,7 +66,7 @@ def _inside(rng: np.random.Generator) -> Curve:
 
 
 def _walk(rng: np.random.Generator, start: Curve, radius_mm: float, steps: int, heading: Curve | None = None) -> Curve:
-    """A winding tube that thins towards its end."""
+    """Draws a winding tube that gets thinner towards its end."""
     drift = rng.normal(size=3) if heading is None else heading
     turns = np.cumsum(rng.normal(0, 0.22, (steps, 3)), axis=0) + drift / np.linalg.norm(drift)
     turns /= np.linalg.norm(turns, axis=1, keepdims=True)
@@ -75,7 +75,7 @@ def _walk(rng: np.random.Generator, start: Curve, radius_mm: float, steps: int, 
 
 
 def _cortical(rng: np.random.Generator) -> Curve:
-    """A vein over the surface: a walk drawn back to a shell just below the hull."""
+    """Draws a vein over the surface: a walk moved to a shell just below the hull."""
     curve = _walk(rng, _inside(rng), float(rng.uniform(0.7, 1.5)), int(rng.integers(40, 90)))
     relative = (curve[:, :3] - _CENTRE_MM_ZYX) / _BRAIN_MM_ZYX
     relative /= np.linalg.norm(relative, axis=1, keepdims=True)

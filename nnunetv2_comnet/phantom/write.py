@@ -13,11 +13,10 @@ from nnunetv2_comnet.files import GENERATED_MARKER, read_json, write_json, writt
 from nnunetv2_comnet.label_schemes import ET, LabelScheme
 from nnunetv2_comnet.phantom.layouts import PhantomLayout, layout_by_name
 from nnunetv2_comnet.phantom.metadata import draw_row, write_table
-from nnunetv2_comnet.phantom.patient import COARSEST_MM, FINEST_MM, generate
+from nnunetv2_comnet.phantom.patient import generate, require_spacing
 from nnunetv2_comnet.progress import bar
 from nnunetv2_comnet.workers import require_jobs, run_all
 
-MARKER = GENERATED_MARKER  # says that a folder holds generated patients, and of which settings
 _SHARE_MANUAL = 0.55  # of UTSW's 625 patients, 362 masks were corrected by hand
 
 
@@ -42,11 +41,7 @@ class PhantomSet:
             )
         if self.seed < 0:
             raise ConfigurationError(f"seed {self.seed} cannot be used; give a whole number from 0")
-        if not FINEST_MM <= self.spacing_mm <= COARSEST_MM:
-            raise ConfigurationError(
-                f"spacing {self.spacing_mm:g} mm cannot be used; give a voxel size from {FINEST_MM:g} to "
-                f"{COARSEST_MM:g} mm"
-            )
+        require_spacing(self.spacing_mm)
 
     @property
     def layout(self) -> PhantomLayout:
@@ -62,21 +57,15 @@ class PhantomSet:
 def write_patients(wanted: PhantomSet, jobs: int = 1) -> list[str]:
     """Generates and writes all patients; returns their names. The bytes do not depend on `jobs`.
 
-    Raises `ConfigurationError` for values that cannot be used and `DataError` where the output folder holds something
-    else than generated patients of the same seed, spacing and layout.
+    Raises `DataError` where the output folder holds anything but generated patients of the same seed, spacing and
+    layout.
     """
     require_jobs(jobs)
     _claim(wanted)
     written = run_all(partial(write_patient, wanted), wanted.indices, jobs, name=wanted.layout.case_name)
-    try:
-        rows = list(bar(written, "patients", wanted.cases))
-        if wanted.layout.metadata is not None:
-            write_table(wanted.out / wanted.layout.metadata, rows)
-    except OSError as error:
-        raise DataError(
-            f"{wanted.out} cannot be written ({error.strerror}); make room or choose another folder, then run the "
-            "same command again"
-        ) from error
+    rows = list(bar(written, "patients", wanted.cases))
+    if wanted.layout.metadata is not None:
+        write_table(wanted.out / wanted.layout.metadata, rows)
     return [wanted.layout.case_name(index) for index in wanted.indices]
 
 
@@ -98,7 +87,7 @@ def write_patient(wanted: PhantomSet, index: int) -> dict[str, str]:
 
 
 def source_labels(mask: npt.NDArray[np.uint8], scheme: LabelScheme) -> npt.NDArray[np.uint8]:
-    """A mask in written labels as the source's scheme numbers it."""
+    """Renumbers a mask from written labels to those of the source's scheme."""
     result = np.zeros_like(mask)
     for source, written in scheme.to_canonical.items():
         result[mask == written] = source
@@ -130,15 +119,12 @@ def _claim(wanted: PhantomSet) -> None:
     }
     if wanted.out.exists() and not wanted.out.is_dir():
         raise DataError(f"{wanted.out} is a file; name a folder for the generated patients")
-    if (wanted.out / MARKER).exists():
-        if read_json(wanted.out / MARKER) != settings:
+    if (wanted.out / GENERATED_MARKER).exists():
+        if read_json(wanted.out / GENERATED_MARKER) != settings:
             raise DataError(
-                f"{wanted.out} holds generated patients of another layout, seed or spacing (see {MARKER}); "
+                f"{wanted.out} holds generated patients of another layout, seed or spacing (see {GENERATED_MARKER}); "
                 "choose another folder"
             )
     elif wanted.out.exists() and any(wanted.out.iterdir()):
         raise DataError(f"{wanted.out} is not empty and holds no generated patients; choose a new folder")
-    try:
-        write_json(wanted.out / MARKER, settings)
-    except OSError as error:
-        raise DataError(f"{wanted.out} cannot be written ({error.strerror}); choose another folder") from error
+    write_json(wanted.out / GENERATED_MARKER, settings)

@@ -19,16 +19,14 @@ FREE_BYTES = 256 << 20  # an archive of small files may unpack to so much whatev
 _BLOCK = 1 << 20
 _DATASET = re.compile(r"Dataset\d{3,}_[A-Za-z0-9_.\-]+")
 _MODEL = re.compile(r"[A-Za-z0-9.\-]+(_[A-Za-z0-9.\-]+)*(__[A-Za-z0-9.\-]+(_[A-Za-z0-9.\-]+)*){2}")
-# What nnU-Net's export adds beside the models; prediction needs neither, and they are not one model's.
+# What nnU-Net's export adds beside the models; prediction needs neither, and they belong to no single model.
 _BESIDE = re.compile(r"ensembles/.+|inference_information\.(json|txt)")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """models: "DatasetXXX_NAME/TRAINER__PLANS__CONFIGURATION", sorted. files: entries by their checked paths.
-
-    left_out: entries beside the models.
-    """
+    """What a checked archive holds: models "DatasetXXX_NAME/TRAINER__PLANS__CONFIGURATION", sorted; their entries by
+    checked path; and the names of other entries, which are left out."""
 
     models: tuple[str, ...]
     files: dict[str, zipfile.ZipInfo]
@@ -36,7 +34,7 @@ class Contents:
 
 
 def check_archive(archive: zipfile.ZipFile, size: int) -> Contents:
-    """What is to be unpacked of an archive of `size` bytes. Raises `DataError` that names the entry that is refused."""
+    """Lists what to unpack of an archive of `size` bytes. Raises `DataError` that names the entry that is refused."""
     files: dict[str, zipfile.ZipInfo] = {}
     left_out = []
     seen: set[str] = set()
@@ -68,7 +66,7 @@ def check_archive(archive: zipfile.ZipFile, size: int) -> Contents:
                 raise DataError(f"entry {parent.as_posix()!r} is a file, and a folder of entry {name!r}")
     models = sorted({"/".join(name.split("/")[:2]) for name in files})
     if not models:
-        raise DataError("it holds no model of nnU-Net's")
+        raise DataError("it holds no model of nnU-Net")
     return Contents(tuple(models), files, tuple(left_out))
 
 
@@ -94,7 +92,7 @@ def unpack(archive: zipfile.ZipFile, contents: Contents, target: Path) -> None:
 
 
 def _parts(name: str) -> list[str]:
-    """The path's parts. Raises `DataError` for one that leads elsewhere, here or on another system."""
+    """Splits a path. Raises `DataError` for one that leads out of the folder, on this or another system."""
     parts = name.removesuffix("/").split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         raise DataError(f"entry {name!r} is an absolute path")

@@ -1,6 +1,6 @@
 """Checkpoints without code: what is written is plain, what is read is tensors and plain values and nothing else.
 
-A pickle may name any function and have it called. torch's weights_only reader knows a short list of its own; numpy's
+A pickle may name any function and have it called. torch's weights_only reader allows a short list of functions; numpy's
 numbers are added to it, since stock nnU-Net keeps its scores in them.
 """
 
@@ -16,7 +16,7 @@ import torch
 from nnunetv2_comnet.errors import DataError
 
 _FORCE, _FORBID = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's own switches
-_MEND = "copy it again, or train that fold again"
+_REMEDY = "copy it again, or train that fold again"
 _SCALAR = np.float64(0).__reduce__()[0]  # what a pickled number of numpy's names
 _NUMBERS: list[Any] = [
     np.dtype,
@@ -28,26 +28,26 @@ torch.serialization.add_safe_globals(_NUMBERS)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint of nnU-Net's or ours holds, its tensors mapped from the file, on the CPU.
+    """Reads a checkpoint of nnU-Net or of our trainers, its tensors mapped from the file, on the CPU.
 
     Raises `DataError` for a file that is missing or damaged, is no checkpoint, or holds anything that could run code.
     """
     if not Path(path).is_file():
-        raise DataError(f"{path} cannot be loaded: there is no such file; {_MEND}")
+        raise DataError(f"{path} cannot be loaded: there is no such file; {_REMEDY}")
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # a broken file fails with whatever its content raises
         raise DataError(_reason(path)) from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
         raise DataError(
-            f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; {_MEND}"
+            f"{path} cannot be loaded: it is no checkpoint of nnU-Net's, which has network_weights; {_REMEDY}"
         )
     return content
 
 
 @contextlib.contextmanager
 def never_unpickled() -> Iterator[None]:
-    """While it lasts, torch.load reads by weights_only=True whatever its caller asks for; nnU-Net asks for False."""
+    """Makes torch.load read with weights_only=True whatever its caller asks for; nnU-Net asks for False."""
     before = {name: os.environ.pop(name, None) for name in (_FORCE, _FORBID)}
     os.environ[_FORCE] = "1"
     try:
@@ -58,7 +58,7 @@ def never_unpickled() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """The same in Python's own types where numpy's or torch's stood: numbers, text, lists, tuples, dicts, tensors."""
+    """Replaces numpy's and torch's types by Python's: numbers, text, lists, tuples, dicts. Tensors stay."""
     if isinstance(value, Mapping):
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -78,4 +78,4 @@ def _reason(path: str | os.PathLike[str]) -> str:
             f"{path} is refused: beside weights it holds {', '.join(sorted(objects))}, which could run any code; if "
             "you trust its source, nnUNetv2_predict reads it"
         )
-    return f"{path} cannot be loaded: it is cut, damaged or no checkpoint; {_MEND}"
+    return f"{path} cannot be loaded: it is cut, damaged or no checkpoint; {_REMEDY}"

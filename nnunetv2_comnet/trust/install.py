@@ -1,4 +1,4 @@
-"""A model from a zip file into nnUNet_results: unpacked aside, checked, then renamed; never half there."""
+"""Installs models of a zip file in nnUNet_results: unpacked in a folder beside, checked, then renamed."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from nnunetv2_comnet.trust.checkpoints import read_checkpoint
 
 @dataclass(frozen=True)
 class Installed:
-    """models: their folders. verified: names of those with a manifest. left_out: entries that are of no model."""
+    """The folders of the installed models, the names of those with a manifest, and the entries of no model."""
 
     models: tuple[Path, ...]
     verified: tuple[str, ...]
@@ -29,9 +29,9 @@ class Installed:
 def install(source: Path, results: Path, *, overwrite: bool = False) -> Installed:
     """Installs every model of a zip of nnUNetv2_export_model_to_zip into `results`.
 
-    Raises `DataError`, in one line and with nothing changed: for what is no such zip, for entries that `check_archive`
-    refuses, for checkpoints or rules that could run code, for a model that is not its own manifest's, and for a model
-    that is there already, unless `overwrite`.
+    Raises `DataError`, with nothing changed: for what is no such zip, for entries that `check_archive` refuses, for
+    checkpoints or rules that could run code, for a model that differs from the manifest beside it, and for a model that
+    is there already, unless `overwrite`.
     """
     if not results.is_dir():
         raise DataError(f"{results} is not a folder; create it, or set nnUNet_results")
@@ -68,7 +68,7 @@ def _require_room(contents: Contents, results: Path, *, overwrite: bool) -> None
 
 
 def _checked(models: Sequence[str], new: Path) -> tuple[str, ...]:
-    """The models that are their own manifest's; those without a manifest are only checked to be models without code."""
+    """Checks that models hold no code and equal their manifest; returns the names of those that have one."""
     try:
         for name in models:
             _require_model(new / name)
@@ -94,7 +94,7 @@ def _require_model(folder: Path) -> None:
 
 
 def _move_in(models: Sequence[str], new: Path, old: Path, results: Path) -> None:
-    """All models, or none: what was moved is moved back where a later one fails."""
+    """Moves all models or none: where one fails, those before it are moved back."""
     with ExitStack() as undo:
         for name in models:
             target = results / name

@@ -1,7 +1,7 @@
 """comnet_manifest.json: size and SHA-256 of every file of a model that decides what it predicts.
 
 Plans, dataset.json, the checkpoint of each fold, calibration and post-processing. Records of the training are left out:
-prediction does not read them, and nnU-Net's export does not carry them.
+prediction does not read them, and nnU-Net's export does not contain them.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What the file holds. checkpoint: the name that each fold's has. files: by path below the model's folder."""
+    """What the file holds: the checkpoint's name in each fold, and the files by path below the model's folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,21 +58,22 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Difference:
-    """state: one of same, changed, missing, not in the manifest. file: below the model's folder."""
+    """The state of one file, by its path below the model's folder: same, changed, missing or not in the manifest."""
 
     state: str
     file: str
 
 
 def make_manifest(model: Path, checkpoint: str = CHECKPOINT) -> Manifest:
-    """Hashes a model. Raises `ConfigurationError` where it is none: no plans.json, dataset.json or `checkpoint`."""
+    """Hashes a model's files. Raises `ConfigurationError` without plans.json, dataset.json or `checkpoint`."""
     found = model_files(model, checkpoint)
     for needed in ("plans.json", "dataset.json"):
         if needed not in found:
             raise ConfigurationError(f"{model} is not a trained model: it has no {needed}")
     if not any(name.endswith(f"/{checkpoint}") for name in found):
         raise ConfigurationError(f"{model} holds no fold with {checkpoint}")
-    return Manifest(checkpoint=checkpoint, files={name: _entry(model / name) for name in found})
+    entries = {name: Entry(sha256=sha256(model / name), bytes=(model / name).stat().st_size) for name in found}
+    return Manifest(checkpoint=checkpoint, files=entries)
 
 
 def write_manifest(manifest: Manifest, target: Path) -> str:
@@ -82,19 +83,21 @@ def write_manifest(manifest: Manifest, target: Path) -> str:
 
 
 def read_manifest(path: Path, digest: str | None = None) -> Manifest:
-    """Raises `DataError` for a file that is no manifest, or is another one than its SHA-256 `digest` tells."""
+    """Reads a manifest. Raises `DataError` for any other file, and for a manifest whose SHA-256 is not `digest`."""
     if digest is not None and path.is_file() and sha256(path) != digest.strip().lower():
         raise DataError(f"{path} is another manifest: its SHA-256 is {sha256(path)}, not {digest}")
-    return read_checked(path, Manifest, "write it anew with `comnet manifest`, from a model that you trust")
+    return read_checked(path, Manifest, "write it again with `comnet manifest`, from a model that you trust")
 
 
 def compare(model: Path, manifest: Manifest, checkpoint: str | None = None) -> list[Difference]:
-    """Every file of the manifest and of the model, the manifest's first. checkpoint: other than the manifest's."""
-    return [*_listed(model, manifest), *_unlisted(model, manifest, checkpoint or manifest.checkpoint)]
+    """Compares every file of the manifest, then the model's others. `checkpoint`: None for the manifest's."""
+    there = model_files(model, checkpoint or manifest.checkpoint)
+    unlisted = [Difference(UNLISTED, name) for name in there if name not in manifest.files]
+    return [*_listed(model, manifest), *unlisted]
 
 
 def require_same(model: Path, manifest_file: Path, checkpoint: str, digest: str | None = None) -> None:
-    """Raises `DataError` that names the first file by which the model is not the manifest's."""
+    """Raises `DataError` that names the first file in which the model differs from its manifest."""
     manifest = read_manifest(manifest_file, digest)
     for found in compare(model, manifest, checkpoint):
         if found.state != SAME:
@@ -102,7 +105,7 @@ def require_same(model: Path, manifest_file: Path, checkpoint: str, digest: str 
 
 
 def model_files(model: Path, checkpoint: str) -> list[str]:
-    """The files that a manifest lists, of those that are there."""
+    """Lists the existing files that belong into a manifest."""
     patterns = (*_PATTERNS, f"fold_*/{checkpoint}")
     return [path.relative_to(model).as_posix() for each in patterns for path in sorted(model.glob(each))]
 
@@ -116,13 +119,3 @@ def _listed(model: Path, manifest: Manifest) -> Iterator[Difference]:
             yield Difference(CHANGED, name)
         else:
             yield Difference(SAME, name)
-
-
-def _unlisted(model: Path, manifest: Manifest, checkpoint: str) -> Iterator[Difference]:
-    for name in model_files(model, checkpoint):
-        if name not in manifest.files:
-            yield Difference(UNLISTED, name)
-
-
-def _entry(path: Path) -> Entry:
-    return Entry(sha256=sha256(path), bytes=path.stat().st_size)

@@ -40,22 +40,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("convert")(convert.command)
-app.command("plan")(plan.command)
-app.command("calibrate")(calibrate.command)
-app.command("predict", cls=predict.WithStockFolds)(predict.command)
-app.command("merge-parts")(merge_parts.command)
-app.command("evaluate")(evaluate.command)
-app.command("compare", cls=compare.WithLists)(compare.command)
-app.command("cv-report", cls=cv_report.WithLists)(cv_report.command)
-app.command("fit-postprocessing", cls=fit_postprocessing.WithLists)(fit_postprocessing.command)
-app.command("report", cls=report.WithLists)(report.command)
-app.command("manifest")(manifest.command)
-app.command("verify")(verify.command)
-app.command("install")(install.command)
-app.command("phantom")(phantom.command)
-app.command("env")(env.command)
-app.command("doctor")(doctor.command)
+for module in (
+    convert,
+    plan,
+    calibrate,
+    predict,
+    merge_parts,
+    evaluate,
+    compare,
+    cv_report,
+    fit_postprocessing,
+    report,
+    manifest,
+    verify,
+    install,
+    phantom,
+    env,
+    doctor,
+):  # in the order of `comnet --help`
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    app.command(name, cls=getattr(module, "COMMAND_CLASS", None))(module.command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,37 +76,39 @@ def _options(
     logging.getLogger("nnunetv2_comnet").setLevel(logging.INFO)
 
 
-def _tell_usage(error: Any) -> None:
+def _show_usage_error(error: Any) -> None:
     said = printable(" ".join(error.format_message().split())).rstrip(".")
-    if said:  # nothing where there were no words at all: the help was shown
+    if said:  # without any words, the help was shown and there is nothing to say
         asked = error.ctx.command_path if error.ctx else "comnet"
         typer.echo(f"comnet: error: {said}; see {asked} --help", err=True)
     sys.exit(error.exit_code)
 
 
-def main() -> None:
-    """Runs the command line; a `ComnetError` becomes one line on standard error and exit code 1.
+def _fail(text: str) -> None:
+    typer.echo(f"comnet: error: {text}", err=True)
+    sys.exit(1)
 
-    So does what the machine lacks: memory, or a file or folder that the system refuses. A mistake in the words
-    themselves is one line and exit code 2.
+
+def main() -> None:
+    """Runs the command line; each error becomes one line on standard error.
+
+    The exit code is 1 for a `ComnetError`, too little memory and files that the system refuses, 2 for words that are
+    no command, and 130 after Ctrl-C.
     """
     try:
         code = app(prog_name="comnet", standalone_mode=False)
-        if code == INTERRUPTED:  # so typer answers Ctrl-C, and says nothing
+        if code == INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code)
     except ComnetError as error:
-        typer.echo(f"comnet: error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
     except MemoryError:
-        typer.echo("comnet: error: not enough memory; end other programs, or use fewer --jobs", err=True)
-        sys.exit(1)
+        _fail("not enough memory; end other programs, or use fewer --jobs")
     except OSError as error:
         log.debug("", exc_info=True)
-        typer.echo(f"comnet: error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
-        sys.exit(1)
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except _UsageError as error:
-        _tell_usage(error)
+        _show_usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("comnet: interrupted; run the same command again to go on", err=True)
         sys.exit(INTERRUPTED)

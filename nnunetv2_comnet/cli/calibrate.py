@@ -15,7 +15,7 @@ def command(
     configuration: str = typer.Option("3d_fullres", "-c", help="Configuration."),
     steps: int = typer.Option(25, help="Reverse steps; predict with the same."),
     samples: int | None = typer.Option(
-        None, help="Samples averaged. (default: one per trained fold: their prediction averages as many)"
+        None, help="Samples to average. (default: as many as there are trained folds, like prediction)"
     ),
     step_size: float = typer.Option(0.5, "-step_size", help="Step of the sliding window, part of a patch."),
     disable_tta: bool = typer.Option(False, "--disable_tta", help="No mirroring in stage 1."),

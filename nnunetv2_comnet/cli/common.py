@@ -11,9 +11,13 @@ from nnunetv2_comnet.errors import ConfigurationError
 
 
 class ListOptions(TyperCommand):
-    """Takes `-f 0 1 2` as nnU-Net's commands do, for each of `flags`; the parser itself knows only `-f 0 -f 1 -f 2`."""
+    """Takes `-f 0 1 2` as nnU-Net's commands do, for each of `flags`; the parser itself knows only `-f 0 -f 1 -f 2`.
+
+    A word that contains `list_end` is no value of a list.
+    """
 
     flags: ClassVar[tuple[str, ...]] = ()
+    list_end: ClassVar[str | None] = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words: list[str] = []
@@ -21,14 +25,15 @@ class ListOptions(TyperCommand):
         for word in args:
             if word.startswith("-"):
                 current = word if word in self.flags else None
-            elif current is not None and words[-1] != current and self.belongs_to_list(word):
+            elif current is not None and words[-1] != current and not (self.list_end and self.list_end in word):
                 words.append(current)
             words.append(word)
         return super().parse_args(ctx, words)
 
-    def belongs_to_list(self, word: str) -> bool:
-        """Whether a word after a flag's first value is one more; a command whose arguments look otherwise says so."""
-        return True
+
+def with_lists(*flags: str, list_end: str | None = None) -> type[ListOptions]:
+    """Makes the class of a command whose `flags` take several values; see `ListOptions`."""
+    return type("WithLists", (ListOptions,), {"flags": flags, "list_end": list_end})
 
 
 def dataset_id(value: int) -> int:
@@ -49,7 +54,7 @@ def require_variables(*names: str) -> None:
 
 
 def output_folder(path: Path) -> Path:
-    """Raises `ConfigurationError` where results cannot go into `path`, before anything is computed for it."""
+    """Returns `path`. Raises `ConfigurationError` where it exists and is no folder."""
     if os.path.lexists(path) and not path.is_dir():
         raise ConfigurationError(f"the output {path} is not a folder; choose another")
     return path

@@ -1,22 +1,12 @@
-"""comnet compare: do two models or more differ on the same cases, and can so many cases tell."""
+"""comnet compare: do models differ on the same cases, and are there enough cases to say so."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, output_folder
+from nnunetv2_comnet.cli.common import output_folder, with_lists
 
-METRICS = "--metrics"
-
-
-class WithLists(ListOptions):
-    """Takes `--metrics a b`; a NAME=DIR ends the list."""
-
-    flags: ClassVar = (METRICS,)
-
-    def belongs_to_list(self, word: str) -> bool:
-        return "=" not in word
+COMMAND_CLASS = with_lists("--metrics", list_end="=")  # a NAME=DIR is the next model
 
 
 def command(
@@ -42,7 +32,7 @@ def command(
         "-o",
         "--out",
         metavar="DIR",
-        help="Where comparison.json, .md and .csv go, and scores that were made anew.",
+        help="Where comparison.json, .md, .csv and new scores go.",
     ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes that score predictions."),
     seed: int = typer.Option(0, min=0, help="Seed of the resamples and random swaps."),
@@ -62,7 +52,7 @@ def command(
     if out is not None:
         output_folder(out)
     folders = parse_models(models)
-    pairs_of(list(folders), against)  # a mistake is told before hours of scoring
+    pairs_of(list(folders), against)  # a mistake is found before hours of scoring
     chosen = [name for word in metrics for name in word.split(",") if name] if metrics else None
     evaluations = load_evaluations(
         folders, reference, protocol, chosen, jobs=jobs, progress=bar, keep=out / "scores" if out else None

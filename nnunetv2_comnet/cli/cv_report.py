@@ -2,21 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
+from nnunetv2_comnet.cli.common import dataset_id, output_folder, require_variables, with_lists
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nnunetv2_comnet.cv_report.models import TrainedModel
 
-
-class WithLists(ListOptions):
-    """Takes `--models A B C` and `--metrics a b`."""
-
-    flags: ClassVar = ("--models", "-m", "--metrics")
+COMMAND_CLASS = with_lists("--models", "-m", "--metrics")
 
 
 def command(

@@ -43,7 +43,7 @@ def command(
     """Score predicted masks against the truth: overlap, surfaces, lesions, and calibration where there are maps.
 
     Writes evaluation.json, cases.csv and summary.csv. No case is left out: a missing prediction, or one that cannot
-    be used, gets what the protocol gives a missing case, and is told. Extra predictions are told and left aside.
+    be used, gets what the protocol gives a missing case, with a warning. Extra predictions get a warning alone.
     """
     from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
     from nnunetv2_comnet.evaluation.protocols import protocol_named
@@ -66,7 +66,7 @@ def command(
     target = target or prediction
     evaluation.write(target)
     bad = [case for case in evaluation.cases if case.state != SCORED]
-    _tell(evaluation)
+    _show(evaluation)
     typer.echo(
         f"scored {len(evaluation.cases) - len(bad)} of {len(evaluation.cases)} cases by {evaluation.protocol}; "
         f"evaluation.json, cases.csv and summary.csv are in {target}"
@@ -77,8 +77,8 @@ def command(
         raise DataError(f"{len(bad)} of {len(evaluation.cases)} cases could not be scored as they are (--strict)")
 
 
-def _tell(evaluation: "Evaluation") -> None:
-    """The means as a table, then what was wrong, on standard error."""
+def _show(evaluation: "Evaluation") -> None:
+    """Prints the means as a table, then warnings on standard error."""
     import numpy as np
 
     from nnunetv2_comnet.evaluation.results import METRICS

@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, dataset_id, output_folder, require_variables
+from nnunetv2_comnet.cli.common import dataset_id, output_folder, require_variables, with_lists
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.progress import bar
 
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from nnunetv2_comnet.postprocessing.fitting import Fit
     from nnunetv2_comnet.regions import Regions
 
-
-class WithLists(ListOptions):
-    """Takes `-f 0 1 2` and `--preset NAME NAME`."""
-
-    flags: ClassVar = ("-f", "--preset")
+COMMAND_CLASS = with_lists("-f", "--preset")
 
 
 def command(

@@ -18,8 +18,8 @@ def command(
 ) -> None:
     """Write size and SHA-256 of every file that decides what a model predicts, and print the manifest's own SHA-256.
 
-    A manifest beside the model tells of damage. Against exchange, keep it, or the SHA-256 that is printed, elsewhere.
-    Calibration and post-processing change the model: write the manifest after them.
+    A manifest beside the model shows damage. Keep it, or the SHA-256 that is printed, elsewhere, to see an exchange of
+    the model. Calibration and post-processing change the model: write the manifest after them.
     """
     from nnunetv2_comnet.trust.manifest import FILE, make_manifest, write_manifest
 

@@ -55,7 +55,7 @@ def _plan(
 
 
 def _flag_type(annotation: Any) -> Any:
-    """The type that the command line parses; pydantic checks the value, and says what is allowed."""
+    """Returns the type that the command line parses; pydantic then checks the value."""
     if get_origin(annotation) is tuple:
         return tuple[get_args(annotation)]  # type: ignore[misc]
     members = [member for member in get_args(annotation) if member is not type(None)]
@@ -65,7 +65,7 @@ def _flag_type(annotation: Any) -> Any:
 
 
 def _flags(model: type[BaseModel], leave_out: set[str], prefix: str, panel: str) -> list[inspect.Parameter]:
-    """A keyword per field of a settings model; hidden ones take the names that fields had before."""
+    """Makes a keyword per field of a settings model, and a hidden one per older name of a field."""
     names = {**{name: name for name in model.model_fields if name not in leave_out}, **old_names(model)}
     return [
         inspect.Parameter(
@@ -86,7 +86,7 @@ def _flags(model: type[BaseModel], leave_out: set[str], prefix: str, panel: str)
 
 
 def _with_flag_per_setting() -> inspect.Signature:
-    """`_plan`'s signature with one keyword for each field of the settings, so that no flag can be forgotten."""
+    """Makes `_plan`'s signature with a keyword per field of the settings, so that no flag can be forgotten."""
     fixed = [p for p in inspect.signature(_plan).parameters.values() if p.kind is not p.VAR_KEYWORD]
     # gpu_kernels: plans files may name it, but nobody has timed those kernels.
     flags = _flags(

@@ -3,26 +3,21 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, require_variables
+from nnunetv2_comnet.cli.common import require_variables, with_lists
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
-    from nnunetv2_comnet.inference.folder import FolderResult, FolderRun
+    from nnunetv2_comnet.inference.folder import FolderResult
 
-FOLDS = "-f"
 REFINER = "Refiner"
 DECISION = "From probabilities to labels"
 WRITTEN = "What is written beside the masks"
 
-
-class WithStockFolds(ListOptions):
-    """Takes `-f 0 1 2`."""
-
-    flags: ClassVar = (FOLDS,)
+COMMAND_CLASS = with_lists("-f")
 
 
 def command(
@@ -34,7 +29,7 @@ def command(
     plans: str = typer.Option("nnUNetCoMNeTPlans", "-p", help="Plans of the model."),
     configuration: str = typer.Option("3d_fullres", "-c", help="Configuration of the model."),
     folds: list[str] | None = typer.Option(
-        None, FOLDS, metavar="FOLD...", help="Folds, e.g. -f 0 1 2, or all. (default: every numbered one)"
+        None, "-f", metavar="FOLD...", help="Folds, e.g. -f 0 1 2, or all. (default: every numbered one)"
     ),
     checkpoint: str = typer.Option("checkpoint_final.pth", "-chk", help="Checkpoint of each fold."),
     manifest: Path | None = typer.Option(
@@ -107,10 +102,11 @@ def command(
     """Predict patients with a trained model: the folds' probabilities are averaged, refined where it has a refiner.
 
     Flags are those of nnUNetv2_predict and a few more; nnUNet_extTrainer need not be set. A patient that cannot be
-    predicted is told in failures.json, the others are predicted, and the exit code is 1. A patient may lack images
-    where the model was trained with modality dropout. volumes.csv has the regions' volumes, comnet_run.json what was
-    run, and which channels of a patient were missing. Averaging logits gives nnUNetv2_predict's masks voxel by voxel.
+    predicted is listed in failures.json, the others are predicted, and the exit code is 1. Images of a patient may be
+    missing where the model was trained with modality dropout. volumes.csv has the regions' volumes, comnet_run.json
+    what was run and which channels were missing. Averaging logits gives nnUNetv2_predict's masks voxel by voxel.
     """
+    from nnunetv2_comnet.inference.model_folder import find_model, parse_folds
     from nnunetv2_comnet.inference.options import Options, parse_strengths, read_thresholds
 
     if verbose:
@@ -135,12 +131,17 @@ def command(
         "spread": spread,
         "correction": correction,
     }
-    folder = _model_folder(model_folder, dataset, trainer, plans, configuration)
+    if (model_folder is None) == (dataset is None):
+        raise ConfigurationError("name the model either by -d (and -tr, -p, -c) or by its folder, -m")
+    if model_folder is None:
+        require_variables("nnUNet_results")
+        model_folder = find_model(str(dataset), trainer, plans, configuration)
     if manifest is not None:
         from nnunetv2_comnet.trust.manifest import require_same
 
-        require_same(folder, manifest, checkpoint)
-    from nnunetv2_comnet.inference.folder import FolderRun
+        require_same(model_folder, manifest, checkpoint)
+    from nnunetv2_comnet.inference.folder import FolderRun, predict_folder
+    from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 
     run = FolderRun(
         source=source,
@@ -154,51 +155,23 @@ def command(
         show_progress=not disable_progress_bar,
     )
     try:
-        result = _predict(run, folder, folds, options, checkpoint, device, keep_on_device=not not_on_device)
+        predictor = CoMNeTPredictor(
+            model_folder,
+            parse_folds(folds) if folds else None,
+            options=options,
+            checkpoint=checkpoint,
+            device=device,
+            keep_on_device=not not_on_device,
+        )
+        result = predict_folder(predictor, run)
     except KeyboardInterrupt:
         typer.echo("comnet: interrupted; run the same command with --continue_prediction to go on", err=True)
         sys.exit(130)
     _report(result, target)
 
 
-def _model_folder(given: Path | None, dataset: str | None, trainer: str, plans: str, configuration: str) -> Path:
-    from nnunetv2_comnet.inference.model_folder import find_model
-
-    if (given is None) == (dataset is None):
-        raise ConfigurationError("name the model either by -d (and -tr, -p, -c) or by its folder, -m")
-    if given is not None:
-        return given
-    require_variables("nnUNet_results")
-    return find_model(str(dataset), trainer, plans, configuration)
-
-
-def _predict(
-    run: "FolderRun",
-    folder: Path,
-    folds: list[str] | None,
-    options: Any,
-    checkpoint: str,
-    device: str,
-    *,
-    keep_on_device: bool,
-) -> "FolderResult":
-    from nnunetv2_comnet.inference.folder import predict_folder
-    from nnunetv2_comnet.inference.model_folder import parse_folds
-    from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
-
-    predictor = CoMNeTPredictor(
-        folder,
-        parse_folds(folds) if folds else None,
-        options=options,
-        checkpoint=checkpoint,
-        device=device,
-        keep_on_device=keep_on_device,
-    )
-    return predict_folder(predictor, run)
-
-
 def _report(result: "FolderResult", target: Path) -> None:
-    """What was done; failures end the command as an error does."""
+    """Prints what was done. Raises `DataError` where a case failed."""
     count = len(result.predicted) + len(result.kept) + len(result.failed)
     kept = f", {len(result.kept)} were there already" if result.kept else ""
     without = f", {len(result.missing_channels)} with missing channels" if result.missing_channels else ""

@@ -1,21 +1,17 @@
 """comnet report: scores, run, figures and every case to look through, as one HTML file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nnunetv2_comnet.cli.common import ListOptions, output_folder
+from nnunetv2_comnet.cli.common import output_folder, with_lists
 from nnunetv2_comnet.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nnunetv2_comnet.evaluation.results import Evaluation
 
-
-class WithLists(ListOptions):
-    """Takes `--figures a.png b.png`, as a shell makes of `*.png`."""
-
-    flags: ClassVar = ("-pred", "--evaluation", "--figures", "--tables", "--records", "--manifest", "--channels")
+COMMAND_CLASS = with_lists("-pred", "--evaluation", "--figures", "--tables", "--records", "--manifest", "--channels")
 
 
 def command(
@@ -78,7 +74,7 @@ def command(
 
 
 def _evaluations(given: list[str], predictions: list[Path]) -> "dict[str, Evaluation]":
-    """By name: those given, else those that lie beside the predictions."""
+    """Reads evaluations, by name: those given, else those that lie beside the predictions."""
     from nnunetv2_comnet.evaluation.results import FILE, read_evaluation
 
     named: dict[str, Evaluation] = {}
@@ -95,7 +91,7 @@ def _evaluations(given: list[str], predictions: list[Path]) -> "dict[str, Evalua
 def _sources(
     images: Path | None, reference: Path | None, predictions: list[Path], evaluations: "dict[str, Evaluation]"
 ) -> Any:
-    """The folders given; truth and predictions of the first evaluation where they are not, and are still there."""
+    """Returns the given folders; for a missing one that of the first evaluation, where it still exists."""
     from nnunetv2_comnet.html_report.sources import Sources
 
     for evaluation in list(evaluations.values())[:1]:

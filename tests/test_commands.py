@@ -100,28 +100,6 @@ def test_plan_writes_what_the_flags_say(blobs: Path) -> None:
     assert plans["image_reader_writer"] == "SimpleITKIOWithReorient"
 
 
-@pytest.mark.parametrize(
-    ("words", "env", "said"),
-    [
-        (["-d", "777"], {}, "777"),
-        (["-d", "501", "--preset", "papr"], {}, "papr"),
-        (["-d", "501", "--network-size", "XL"], {}, "network_size"),
-        (["-d", "501", "--patch-size", "100", "100", "100"], {}, "patch_size"),
-        (["-d", "501", "--modality-dropout", "1.5"], {}, "modality_dropout"),
-        (["-d", "501"], {"nnUNet_raw": None}, "nnUNet_raw"),
-        (["-d", "501"], {"nnUNet_preprocessed": "/absent"}, "nnUNet_preprocessed"),
-    ],
-)
-def test_a_mistake_in_planning_gets_one_line(run: Any, blobs: Path, words: list, env: dict, said: str) -> None:
-    before = {path: path.stat().st_mtime_ns for path in blobs.parent.rglob("*")}
-    answer = run("comnet", "plan", *words, env=env)
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("comnet: error: ")
-    assert answer.stderr.count("\n") == 1
-    assert said in answer.stderr
-    assert {path: path.stat().st_mtime_ns for path in blobs.parent.rglob("*")} == before
-
-
 def test_modality_dropout_needs_several_images(run: Any, blobs: Path, nnunet_folders: Path) -> None:
     name = "Dataset503_OneImage"
     shutil.copytree(nnunet_folders / "raw" / blobs.name, nnunet_folders / "raw" / name)
@@ -137,9 +115,3 @@ def test_modality_dropout_needs_several_images(run: Any, blobs: Path, nnunet_fol
     assert answer.returncode == 1
     assert answer.stderr.startswith("comnet: error: modality dropout")
     assert [path.name for path in planned.iterdir()] == ["dataset_fingerprint.json"]
-
-
-def test_an_impossible_dataset_id_is_a_usage_error(run: Any) -> None:
-    answer = run("comnet", "plan", "-d", "1000")
-    assert answer.returncode == 2
-    assert "999" in answer.stderr

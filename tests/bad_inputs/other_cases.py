@@ -335,6 +335,8 @@ PHANTOM = (
     refused("a seed below 0", "comnet phantom <HERE>/out --seed -1",
         "seed -1 cannot be used; give a whole number from 0"),
     refused("0 processes", "comnet phantom <HERE>/out --jobs 0", "0 jobs cannot run; give --jobs 1 or more"),
+    refused("patients from number 0", "comnet phantom <HERE>/out --start 0",
+        "cases 0 to 11 do not fit layout utsw, whose numbers go from 1 to 9999; change --start or --cases"),
     refused("more patients than numbers", "comnet phantom <HERE>/out --start 9999 --cases 5",
         "cases 9999 to 10003 do not fit layout utsw, whose numbers go from 1 to 9999; change --start or --cases"),
     refused("output is a file", "comnet phantom <HERE>/file", "<HERE>/file is a file; name a folder for the "

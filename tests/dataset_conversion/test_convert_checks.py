@@ -144,25 +144,6 @@ def test_every_finding_names_its_file_or_channel(planted):
             assert any(word in finding["text"] for word in ("brain_", "tumorseg", "T1c", "T2w")), finding
 
 
-def test_strict_fails_but_writes(planted, comnet):
-    root = planted[0]
-    done = comnet("utsw", root / "in", "--out", root / "out", "--strict")
-    assert done.code == 1
-    assert "converted 5 of" in done.out
-    assert "5 unchanged" in done.out
-    assert "--strict" in done.err
-
-
-def test_nothing_converted_is_a_failure_with_a_report(tmp_path, comnet):
-    write_utsw(tmp_path / "in", "BT0001", fets=None)
-    done = comnet("utsw", tmp_path / "in", "--out", tmp_path)
-    assert done.code == 1
-    assert done.err.startswith("comnet: error: ")
-    folder = tmp_path / "Dataset501_UTSWGlioma"
-    assert "missing-mask" in (folder / "conversion_report.csv").read_text()
-    assert not (folder / "dataset.json").exists()
-
-
 def test_keep_empty(tmp_path, comnet):
     write_utsw(tmp_path / "in", "BT0001", fets=np.zeros(SHAPE, np.uint8))
     assert comnet("utsw", tmp_path / "in", "--out", tmp_path).code == 1

@@ -1,4 +1,4 @@
-"""`comnet phantom` as a user calls it: files, bytes, labels, and one clear line for every mistake."""
+"""`comnet phantom` as a user calls it: files, bytes, labels, metadata; mistakes are in tests/bad_inputs."""
 
 import subprocess
 from collections.abc import Callable
@@ -121,49 +121,3 @@ def test_brats_layouts(layout: str, case_folder: str, files: str, labels: set[in
     assert {path.name for path in folder.iterdir()} == {files.format(folder.name, ending) for ending in endings}
     mask = np.asarray(nibabel.load(folder / files.format(folder.name, "seg")).dataobj)
     assert set(np.unique(mask).tolist()) <= labels
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("--layout", "brats"), "utsw, brats2021, brats2023"),
-        (("--cases", "0"), "--cases"),
-        (("--spacing", "-1"), "-1"),
-        (("--start", "0"), "1"),
-        (("--start", "9999", "--cases", "2"), "9999"),
-        (("--seed", "-3"), "-3"),
-        (("--jobs", "0"), "--jobs"),
-    ],
-)
-def test_a_mistake_is_one_line_and_writes_nothing(
-    words: tuple[str, ...], expected: str, tmp_path: Path, run: Run
-) -> None:
-    done = run("comnet", "phantom", str(tmp_path / "out"), *words)
-    assert done.returncode == 1
-    assert expected in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_output_that_is_a_file_is_refused(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "out").write_text("mine")
-    done = run("comnet", "phantom", str(tmp_path / "out"), "--cases", "1")
-    assert done.returncode == 1
-    assert str(tmp_path / "out") in done.stderr
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_a_folder_of_real_patients_is_never_written_into(tmp_path: Path, run: Run) -> None:
-    real = tmp_path / "UTSW-Glioma" / "BT0001" / "brain_t1.nii.gz"
-    real.parent.mkdir(parents=True)
-    real.write_bytes(b"a real person's scan")
-    done = run("comnet", "phantom", str(tmp_path), "--cases", "1", "--spacing", "6")
-    assert done.returncode == 1
-    assert str(tmp_path) in done.stderr
-    assert _contents(tmp_path) == {"UTSW-Glioma/BT0001/brain_t1.nii.gz": b"a real person's scan"}
-
-
-def test_patients_of_other_settings_are_not_mixed(utsw: Path, run: Run) -> None:
-    done = run("comnet", "phantom", str(utsw), "--cases", "1", "--spacing", "5")
-    assert done.returncode == 1
-    assert str(utsw) in done.stderr

@@ -434,7 +434,7 @@ COMMANDS = (
     refused(
         "nnUNet_raw not set",
         CALL,
-        "nnUNet_raw is not set; export nnUNet_raw=/a/folder, or give --out FOLDER",
+        "nnUNet_raw is not set; export nnUNet_raw=/a/folder of yours, or give --out FOLDER",
         two,
         env={"nnUNet_raw": None},
     ),

@@ -88,21 +88,21 @@ def convert_dataset(options: ConversionOptions) -> ConversionResult:
     """
     layout = options.layout if isinstance(options.layout, Layout) else find_layout(options.layout, options.layout_file)
     _check_numbers(options)
-    name = options.name or layout.dataset_name
-    settings = _case_settings(options, layout, dataset_folder(options.out, options.dataset_id, name))
+    folder = dataset_folder(options.out, options.dataset_id, options.name or layout.dataset_name)
+    settings = _case_settings(options, layout, folder)
     settings.scheme.require_painted_back()
     metadata = _metadata(options, layout)
-    found = scan(options.source, layout, options.variant, skip=settings.dataset_folder)
+    found = scan(options.source, layout, options.variant, skip=folder)
     try:
-        prepare_folder(settings.dataset_folder, [files.case for files in found], options.overwrite)
+        prepare_folder(folder, [files.case for files in found], options.overwrite)
         results, unchanged = _convert_cases(found, settings, options.jobs)
         without = unmatched(metadata, [(result.case, result.patient) for result in results])
         results = [_noted(result, metadata, result.case in without) for result in results]
         splits = _splits(results, options, metadata)
-        _describe(settings, layout, name, results, splits, metadata, _stated(options, layout, settings))
+        _describe(options, settings, layout, results, splits, metadata)
     except OSError as problem:
-        raise DataError(f"cannot write to {settings.dataset_folder}: {problem}; fix that and run it again") from problem
-    return ConversionResult(settings.dataset_folder, tuple(results), unchanged, tuple(splits), tuple(without))
+        raise DataError(f"cannot write to {folder}: {problem}; fix that and run it again") from problem
+    return ConversionResult(folder, tuple(results), unchanged, tuple(splits), tuple(without))
 
 
 def _check_numbers(options: ConversionOptions) -> None:
@@ -192,17 +192,17 @@ def _stated(options: ConversionOptions, layout: Layout, settings: CaseSettings) 
 
 
 def _describe(
+    options: ConversionOptions,
     settings: CaseSettings,
     layout: Layout,
-    name: str,
     results: Sequence[CaseResult],
     splits: Sequence[Split],
     metadata: Metadata,
-    stated: Mapping[str, Any],
 ) -> None:
     """Writes dataset.json, the folds and the reports; with nothing converted only the reports are left."""
-    folder = settings.dataset_folder
+    folder, name = settings.dataset_folder, options.name or layout.dataset_name
     n_cases = sum(result.converted for result in results)
+    stated = _stated(options, layout, settings)
     table = report.rows(results, splits, metadata)
     about = dataset_json(layout, settings.scheme, name, n_cases, stated["generated_by"])
     write_or_remove(

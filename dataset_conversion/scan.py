@@ -43,14 +43,13 @@ class _Rule:
 
 @dataclass
 class _Hits:
-    files: dict[str, dict[int, dict[Path, Path]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
-    )
+    """A case's files by role and rank, and its folders, by their real paths: a link is no second file."""
+
+    files: dict[str, dict[int, dict[Path, Path]]] = field(default_factory=dict)
     case_folders: dict[Path, Path] = field(default_factory=dict)
 
     def add(self, rule: _Rule, path: Path) -> None:
-        # Keyed by the real path: the same file reached over a link is not a second one.
-        self.files[rule.role][rule.rank].setdefault(path.resolve(), path)
+        self.files.setdefault(rule.role, {}).setdefault(rule.rank, {}).setdefault(path.resolve(), path)
         if rule.in_case_folder:
             self.case_folders.setdefault(path.parent.resolve(), path.parent)
 
@@ -150,7 +149,7 @@ def _case(
     if len(hits.case_folders) > 1:
         places = " and ".join(str(folder) for folder in sorted(hits.case_folders.values()))
         findings.append(error("duplicate-case", f"case {case} is in several places: {places}"))
-    chosen = {role: _preferred(ranks) for role, ranks in hits.files.items()}
+    chosen = {role: sorted(ranks[min(ranks)].values()) for role, ranks in hits.files.items()}
     for paths in chosen.values():
         if len(paths) > 1 and len(hits.case_folders) <= 1:
             code = "ambiguous-file" if len({path.parent for path in paths}) == 1 else "duplicate-case"
@@ -168,7 +167,3 @@ def _case(
         {mask.kind: first[f"mask:{mask.kind}"] for mask in layout.masks if f"mask:{mask.kind}" in first},
         tuple(findings),
     )
-
-
-def _preferred(ranks: Mapping[int, Mapping[Path, Path]]) -> list[Path]:
-    return sorted(ranks[min(ranks)].values())

@@ -1,5 +1,6 @@
-"""A dataset in nnU-Net's raw format, looked over before nnU-Net plans it: dataset.json, and a header per file."""
+"""Checks a dataset in nnU-Net's raw format before nnU-Net plans it: dataset.json, and a header per file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from nnunetv2_comnet.dataset_json import CONVERT, FILE, TO_TRAIN, DatasetJson, read_dataset_json
@@ -8,23 +9,26 @@ from nnunetv2_comnet.nifti import require_sound
 
 
 def require_plannable(folder: Path) -> None:
-    """Raises `DataError` where dataset.json cannot be used, a case lacks a file, or a header is nonsense."""
-    description = read_dataset_json(folder / FILE, TO_TRAIN)
-    for case in _cases(folder, description):
-        for path in _files_of(folder, case, description):
-            require_sound(path, whole=False)
+    """Raises `DataError` where dataset.json cannot be used, a file is missing, or a header is wrong."""
+    for path in _files(folder):
+        require_sound(path, whole=False)
 
 
 def first_unsound(folder: Path) -> str:
-    """Which file of a dataset is damaged, in a line; "" where none is. Reads every file to its end."""
+    """Reads every file to its end; returns what is wrong with the first damaged one, "" where none is damaged."""
+    try:
+        for path in _files(folder):
+            require_sound(path)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields all images and masks. Raises `DataError` where dataset.json names others than there are."""
     description = read_dataset_json(folder / FILE, TO_TRAIN)
     for case in _cases(folder, description):
-        for path in _files_of(folder, case, description):
-            try:
-                require_sound(path)
-            except DataError as error:
-                return str(error)
-    return ""
+        yield from _files_of(folder, case, description)
 
 
 def _cases(folder: Path, description: DatasetJson) -> list[str]:

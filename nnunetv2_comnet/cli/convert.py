@@ -1,6 +1,7 @@
 """comnet convert: a public dataset, or one of your own, into nnU-Net's raw format."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def _print_example(wanted: bool) -> None:
 
 
 def command(
+    context: typer.Context,
     layout: str = typer.Argument(help="Name of the dataset's layout (--list shows all), or 'custom'."),
     source: Path = typer.Argument(help="The folder that holds the patients' folders, or any folder above it."),
     dataset_id: int = typer.Option(..., "-d", "--dataset-id", help="nnU-Net's dataset id, 1 to 999."),
@@ -83,29 +85,10 @@ def command(
     from nnunetv2_comnet.dataset_conversion.convert import ConversionOptions, convert_dataset
     from nnunetv2_comnet.dataset_conversion.masks import parse_label_map
 
-    options = ConversionOptions(
-        layout=layout,
-        source=source,
-        dataset_id=dataset_id,
-        out=out,
-        name=name,
-        layout_file=layout_file,
-        jobs=min(allowed_cores(), MOST_JOBS) if jobs is None else jobs,
-        link=link,
-        label_policy=label_policy,
-        label_map=parse_label_map(label_map) if label_map is not None else {},
-        variant=variant,
-        tolerance=tolerance,
-        keep_empty=keep_empty,
-        metadata=metadata,
-        metadata_key=metadata_key,
-        stratify=stratify,
-        folds=folds,
-        split_seed=split_seed,
-        preview=preview,
-        overwrite=overwrite,
-    )
-    result = convert_dataset(options)
+    chosen = {field.name: context.params[field.name] for field in fields(ConversionOptions)}  # named as the flags are
+    chosen["jobs"] = min(allowed_cores(), MOST_JOBS) if jobs is None else jobs
+    chosen["label_map"] = parse_label_map(label_map) if label_map is not None else {}
+    result = convert_dataset(ConversionOptions(**chosen))
     _print_summary(result, dataset_id, folds)
     if not result.converted:
         typer.echo("comnet: error: no case could be converted; the reasons are above and in the report", err=True)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.grid import box_around
 from nnunetv2_comnet.label_schemes import ED, ET, EXTRA, NCR
 
 # Colours that stay apart for colour-blind eyes (Okabe and Ito); the same in every picture.
@@ -17,6 +18,7 @@ OUTLINES = (
     ("necrosis / non-enhancing", NCR, "#F0E442"),  # after the ring around it, whose inner edge is its own edge
     ("cavity / cyst", EXTRA, "#CC79A7"),
 )
+MARGIN_VOXELS = 3  # around the head
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
 
 
@@ -38,7 +40,8 @@ def draw_preview(
     from nibabel.orientations import apply_orientation, io_orientation
 
     orientation = io_orientation(affine)  # by axis of the array: the axis of (right, anterior, superior), and its sign
-    head = _bounding_box(np.logical_or.reduce([data != 0 for data in channels.values()]) | (mask != 0))
+    filled = np.logical_or.reduce([data != 0 for data in channels.values()]) | (mask != 0)
+    head = box_around(filled, MARGIN_VOXELS) or (slice(None),) * 3
     images = {name: apply_orientation(data[head], orientation) for name, data in channels.items()}
     labels = apply_orientation(mask[head], orientation)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(orientation[:, 0])]
@@ -83,13 +86,3 @@ def _draw_slice(axes: Any, data: Any, labels: Any, axis: int, index: int, spacin
     if axis != 0:
         axes.invert_xaxis()
     axes.set_axis_off()
-
-
-def _bounding_box(inside: npt.NDArray[np.bool_], margin: int = 3) -> tuple[slice, ...]:
-    """Returns the smallest box around `inside` with a margin in voxels, so that pictures show the head, not the air."""
-    box = []
-    for axis, length in enumerate(inside.shape):
-        there = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-        first, last = (there[0], there[-1]) if there.size else (0, length - 1)
-        box.append(slice(max(0, first - margin), last + margin + 1))
-    return tuple(box)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 TOLERANCE = 1e-3  # mm for spacing and origin, no unit for the direction's cosines
+Box = tuple[slice, ...]
 _LPS_TO_RAS = (-1.0, -1.0)  # of the first two coordinates; the others are the same
 
 
@@ -89,6 +90,25 @@ class Difference:
     def of_equals(self) -> str:
         """The same where neither is what the other should be; what was compared with comes first."""
         return f"{self.what}{self.unit} {_plain(self.expected)} against {_plain(self.found)}"
+
+
+def box_around(mask: npt.NDArray[Any], margin: int = 0) -> Box | None:
+    """Finds the smallest box that holds every nonzero voxel, or returns None where there is none.
+
+    The box is `margin` voxels wider on every side, as far as the image reaches.
+    """
+    box: list[slice] = []
+    for axis in range(mask.ndim):
+        # Cut to what the axes before have left, so that most of the image is looked at once.
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        found = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not len(found):
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(
+        slice(max(0, side.start - margin), min(side.stop + margin, size))
+        for side, size in zip(box, mask.shape, strict=True)
+    )
 
 
 def _whole(values: Sequence[int]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from nnunetv2_comnet.cli import convert
-from nnunetv2_comnet.grid import TOLERANCE, Grid
+from nnunetv2_comnet.grid import TOLERANCE, Grid, box_around
 
 SHAPE = (4, 5, 6)
 TURNED = np.array([[0.0, -1.2, 0.0, 10.0], [-0.9, 0.0, 0.0, 239.0], [0.0, 0.0, 2.0, -7.0], [0.0, 0.0, 0.0, 1.0]])
@@ -67,3 +67,11 @@ def test_what_differs_is_said() -> None:
 def test_the_command_line_has_the_same_tolerance() -> None:
     """It names the number itself, so that `--help` loads no numpy."""
     assert inspect.signature(convert.command).parameters["tolerance"].default.default == TOLERANCE
+
+
+def test_box_around() -> None:
+    mask = np.zeros((6, 7, 8), bool)
+    assert box_around(mask) is None
+    mask[2, 3:5, 0] = True
+    assert box_around(mask) == (slice(2, 3), slice(3, 5), slice(0, 1))
+    assert mask[box_around(mask, 2)].shape == (5, 6, 3)  # the image ends before the margin does at x = 0

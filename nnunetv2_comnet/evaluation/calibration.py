@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.evaluation.overlap import Mask
-from nnunetv2_comnet.evaluation.surfaces import box_around
+from nnunetv2_comnet.grid import box_around
 
 BINS = 10
 TUMOUR_MARGIN_MM = 10.0

@@ -20,7 +20,8 @@ from nnunetv2_comnet.evaluation.protocols import (
     protocol_named,
 )
 from nnunetv2_comnet.evaluation.results import METRICS
-from nnunetv2_comnet.evaluation.surfaces import Surfaces, box_around
+from nnunetv2_comnet.evaluation.surfaces import Surfaces
+from nnunetv2_comnet.grid import box_around
 from nnunetv2_comnet.regions import region_mask, short_name
 
 Scores = dict[str, float]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.evaluation.overlap import Mask
-from nnunetv2_comnet.evaluation.surfaces import box_around
+from nnunetv2_comnet.grid import box_around
 
 Numbers = npt.NDArray[np.integer]  # a lesion's number per voxel, 0 outside
 CONNECTIVITY: Literal[26] = 26

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.evaluation.dice import region_dice
 from nnunetv2_comnet.files import written_whole
+from nnunetv2_comnet.grid import box_around
 from nnunetv2_comnet.label_schemes import BRATS_123, ED, ET, NCR
 from nnunetv2_comnet.regions import short_name
 
@@ -115,13 +116,10 @@ def _window(case: FigureCase) -> tuple[int, tuple[slice, slice]]:
     areas = (case.truth > 0).sum(axis=(1, 2))
     z = int(areas.argmax()) if areas.any() else case.truth.shape[0] // 2
     brain = np.any([image.max(axis=0) > 0 for image in case.images.values()], axis=0)
-    cut = []
-    for axis in (0, 1):
-        filled = np.flatnonzero(brain.any(axis=1 - axis))
-        margin = int(np.ceil(_MARGIN_MM / case.spacing_mm_zyx[axis + 1]))
-        low, high = (filled[0], filled[-1]) if filled.size else (0, brain.shape[axis] - 1)
-        cut.append(slice(max(0, int(low) - margin), int(high) + margin + 1))
-    return z, (cut[0], cut[1])
+    y, x = box_around(brain) or map(slice, brain.shape)
+    margins = [int(np.ceil(_MARGIN_MM / spacing)) for spacing in case.spacing_mm_zyx[1:]]
+    y, x = (slice(max(0, (s.start or 0) - margin), s.stop + margin) for s, margin in zip((y, x), margins, strict=True))
+    return z, (y, x)
 
 
 def _canvas(rows: int, columns: int, width_px: int, head_px: int, foot_px: int) -> "tuple[Figure, list[list[Axes]]]":

@@ -16,24 +16,11 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.evaluation.overlap import Mask
 from nnunetv2_comnet.evaluation.protocols import AREA
+from nnunetv2_comnet.grid import box_around
 
 Distances = npt.NDArray[np.float64]
 Points = npt.NDArray[np.intp]  # (axes, N), in voxels
-Box = tuple[slice, ...]
 _ALL_INSIDE = 0b11111111  # surface-distance's code of a corner with eight voxels of the mask around it
-
-
-def box_around(mask: npt.NDArray[Any], margin: int = 0) -> Box | None:
-    """The smallest box that holds every nonzero voxel, `margin` voxels wider where the image allows; None: no voxel."""
-    box: list[slice] = []
-    for axis in range(mask.ndim):
-        # Cut to what the axes before have left, so that most of the image is looked at once.
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        found = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not len(found):
-            return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
 
 
 class Surfaces:

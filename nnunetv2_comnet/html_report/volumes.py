@@ -4,7 +4,7 @@ Arrays are (z, y, x) = (to superior, to posterior, to the patient's left). What 
 one bad file does not take the others away.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.grid import Grid
+from nnunetv2_comnet.grid import Grid, box_around
 from nnunetv2_comnet.html_report.sources import CaseFiles
 from nnunetv2_comnet.nifti import read_sitk
 
@@ -120,21 +120,12 @@ def _cut(result: CaseVolumes) -> None:
     shown = [*result.images.values(), *(v for v in (result.truth, result.prediction) if v is not None)]
     shown = shown or list(result.maps.values())
     filled = np.any([volume != 0 for volume in shown], axis=0)
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (int(found[0]), int(found[-1])) if found.size else (0, filled.shape[axis] - 1)
-        box.append(slice(max(0, low - _MARGIN_VOXELS), min(filled.shape[axis], high + 1 + _MARGIN_VOXELS)))
-    cut = tuple(box)
+    box = box_around(filled, _MARGIN_VOXELS) or (slice(0, None),) * 3
     result.offset_zyx = (box[0].start, box[1].start, box[2].start)
-    result.images = _all_cut(result.images, cut)
-    result.maps = _all_cut(result.maps, cut)
-    result.truth = None if result.truth is None else result.truth[cut]
-    result.prediction = None if result.prediction is None else result.prediction[cut]
-
-
-def _all_cut(volumes: Mapping[str, Volume], cut: tuple[slice, ...]) -> dict[str, Volume]:
-    return {name: volume[cut] for name, volume in volumes.items()}
+    result.images = {name: volume[box] for name, volume in result.images.items()}
+    result.maps = {name: volume[box] for name, volume in result.maps.items()}
+    result.truth = None if result.truth is None else result.truth[box]
+    result.prediction = None if result.prediction is None else result.prediction[box]
 
 
 def _read(path: Path) -> tuple[Volume, Grid]:

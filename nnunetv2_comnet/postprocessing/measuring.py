@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
+from nnunetv2_comnet.grid import Box, box_around
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase, read_probabilities
 from nnunetv2_comnet.postprocessing.rule_list import Rules
-from nnunetv2_comnet.postprocessing.volume import Volume, bounding_box
+from nnunetv2_comnet.postprocessing.volume import FIRST_VOXEL, Volume
 from nnunetv2_comnet.progress import Progress
 from nnunetv2_comnet.regions import Labels, Regions, short_name
 from nnunetv2_comnet.workers import Workers
@@ -48,7 +49,7 @@ class Packed:
     name: str
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
-    box: tuple[slice, slice, slice]
+    box: Box
     kind: str
     truth: bytes
     labels: bytes
@@ -130,16 +131,13 @@ def _pack(question: Question, case: PredictedCase) -> Packed:
     if case.probabilities is not None:
         maps = read_probabilities(case.probabilities, (len(question.regions), *labels.shape))
         anywhere |= (maps > question.lowest).any(axis=0)
-    box = tuple(
-        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, size))
-        for side, size in zip(bounding_box(anywhere), labels.shape, strict=True)
-    )
+    box = box_around(anywhere, MARGIN) or FIRST_VOXEL
     kind = np.promote_types(labels.dtype, truth.dtype)
     return Packed(
         case.name,
         labels.shape,
         spacing,
-        (box[0], box[1], box[2]),
+        box,
         kind.str,
         zlib.compress(truth[box].astype(kind).tobytes(), 1),
         zlib.compress(labels[box].astype(kind).tobytes(), 1),

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.grid import Box, box_around
 from nnunetv2_comnet.regions import Labels, Lookup, Regions
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 Connectivity = Literal[6, 18, 26]
+FIRST_VOXEL = (slice(0, 1),) * 3  # the box of what is empty
 INNER = (slice(1, -1),) * 3  # what np.pad put a rim around
 TOLERANCE = 1e-6  # relative, of a voxel's volume: files store spacings in single precision
 
@@ -68,7 +69,7 @@ class Volume:
         key = (region, connectivity)
         if key not in self._kept:
             mask = self.regions.mask(self.labels, region)
-            box = bounding_box(mask)
+            box = box_around(mask) or FIRST_VOXEL
             # Padded, since cc3d 4.1 fails on some masks that fill a small array (its estimate of labels is too low).
             numbers = cc3d.connected_components(np.pad(mask[box], 1), connectivity=connectivity)[INNER]
             mean = None
@@ -86,7 +87,7 @@ class Volume:
         key = ("holes", region, connectivity)
         if key not in self._kept:
             mask = self.regions.mask(self.labels, region)
-            box = bounding_box(mask)
+            box = box_around(mask) or FIRST_VOXEL
             # A rim of outside: what touches the box's border is outside the box too, or at the volume's border.
             numbers = cc3d.connected_components(np.pad(~mask[box], 1, constant_values=True), connectivity=connectivity)
             outside = numbers == numbers[0, 0, 0]
@@ -121,13 +122,3 @@ class Volume:
         table[: len(lookup)] = lookup
         inside[where] = table[inside[where]]
         return self.with_labels(labels)
-
-
-def bounding_box(mask: Mask) -> Box:
-    """The smallest box that holds a mask; the first voxel where it is empty."""
-    sides = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        there = np.flatnonzero(mask.any(axis=others))
-        sides.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 1))
-    return sides[0], sides[1], sides[2]

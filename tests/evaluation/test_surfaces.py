@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filte
 from scipy.spatial.distance import cdist
 
 from nnunetv2_comnet.evaluation.protocols import AREA, VOXEL
-from nnunetv2_comnet.evaluation.surfaces import Surfaces, box_around
+from nnunetv2_comnet.evaluation.surfaces import Surfaces
 
 SPACINGS = [(1.0, 1.0, 1.0), (3.0, 1.0, 0.5)]
 
@@ -159,11 +159,3 @@ def test_two_plates_by_hand() -> None:
     assert surfaces.hd95_mm(AREA) == 6
     assert surfaces.nsd(VOXEL, 5.9) == surfaces.nsd(AREA, 2.9) == 0
     assert surfaces.nsd(VOXEL, 6.0) == surfaces.nsd(AREA, 6.0) == 1
-
-
-def test_box_around() -> None:
-    mask = np.zeros((6, 7, 8), bool)
-    assert box_around(mask) is None
-    mask[2, 3:5, 0] = True
-    assert box_around(mask) == (slice(2, 3), slice(3, 5), slice(0, 1))
-    assert mask[box_around(mask, 2)].shape == (5, 6, 3)  # the image ends before the margin does at x = 0

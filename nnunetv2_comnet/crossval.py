@@ -18,8 +18,11 @@ Split = dict[str, list[str]]
 class OutOfFold(BaseModel):
     """out_of_fold.json: which frozen stage 1 model gave which case its coarse map, for one fold of stage 2.
 
-    stage_1: path and SHA-256 of each checkpoint used, by fold. served_by: the fold whose model served a case. in_fold:
-    the cases whose model was trained on them; warning: the same in a sentence, or "".
+    Attributes:
+        stage_1: path and SHA-256 of each checkpoint used, by fold.
+        served_by: the fold whose model served a case.
+        in_fold: the cases whose model was trained on them.
+        warning: the same in a sentence, or "".
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,7 +96,7 @@ def held_out_cases(model: Path, splits: Sequence[Split], folds: Iterable[Fold]) 
 
 
 def validation_folder(model: Path, fold: Fold) -> Path:
-    """The folder that nnU-Net predicts a fold's held-out cases into."""
+    """Returns the folder that nnU-Net predicts a fold's held-out cases into."""
     return model / f"fold_{fold}" / "validation"
 
 

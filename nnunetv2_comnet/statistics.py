@@ -22,8 +22,28 @@ _CHUNK = 2_000_000  # drawn indices held at once
 _DIGITS = 9  # differences equal to so many decimals are ties: scores carry rounding errors of 1e-16 to 1e-13
 
 
+def mean_of_known(values: Table, axis: int) -> Table:
+    """Computes the mean of the values that are not NaN along an axis; NaN where all are."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    means: Table = np.where(known, values, 0.0).sum(axis=axis) / np.where(count, count, np.nan)
+    return means
+
+
+def describe(values: Table) -> tuple[int, float, float, float]:
+    """Counts the values (N,) that are not NaN, and computes their mean, standard deviation (n - 1) and median.
+
+    NaN stands for what is not defined: all three without values, the deviation of one value or of infinite ones.
+    """
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return 0, math.nan, math.nan, math.nan
+    spread = float(known.std(ddof=1)) if len(known) > 1 and np.isfinite(known).all() else math.nan
+    return len(known), float(known.mean()), spread, float(np.median(known))
+
+
 def paired_interval(differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of paired differences (N,): cases resampled 10,000 times, seeded.
+    """Computes the percentile bootstrap interval of the mean of paired differences (N,), over 10,000 seeded resamples.
 
     With few cases it is too narrow: where differences are normal, 95 % intervals hold the truth for 5 cases in 85 %,
     for 10 in 90 %, for 20 in 93 %, for 50 in 94 %. Raises `DataError` where there is no difference.
@@ -36,13 +56,13 @@ def paired_interval(differences: npt.ArrayLike, seed: int = 0, confidence: float
 
 
 def cohens_dz(differences: npt.ArrayLike) -> float:
-    """Mean over standard deviation (n-1) of the differences; NaN where they have no spread or are fewer than two."""
+    """Divides the mean of the differences by their standard deviation (n - 1); NaN where they have no spread."""
     values = _values(differences)
     return float(values.mean() / values.std(ddof=1)) if np.ptp(values) > 0 else math.nan
 
 
 def standardised_interval(dz: float, cases: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of Cohen's dz, by the noncentral t distribution; exact where differences are normal. NaN for a NaN.
+    """Computes the interval of Cohen's dz by the noncentral t distribution, exact for normal differences; NaN for NaN.
 
     Resampling was tried and covers less: with 10 normal differences 85 % where this has 93 %.
     """
@@ -64,7 +84,7 @@ def standardised_interval(dz: float, cases: int, confidence: float = CONFIDENCE)
 
 
 def wilcoxon(differences: npt.ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; differences of zero are left out (Wilcoxon's own way), ties average.
+    """Computes the two-sided p of Wilcoxon's signed-rank test: zeros are left out, as by Wilcoxon, and ties average.
 
     Up to 50 differences the distribution is exact, ties included (every sign equally likely); beyond, scipy's normal
     approximation with its correction for ties. 1.0 where all differences are zero, NaN where there is none.
@@ -83,7 +103,7 @@ def wilcoxon(differences: npt.ArrayLike) -> float:
 
 
 def rank_biserial(differences: npt.ArrayLike) -> float:
-    """Matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), from -1 to 1; 0 where all are zero.
+    """Computes the matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), from -1 to 1; 0 where all are zero.
 
     The effect size of Wilcoxon's test (Kerby 2014): 1 where the first is higher on every case that differs.
     """
@@ -94,7 +114,7 @@ def rank_biserial(differences: npt.ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p, in the order given; NaN stays NaN and does not count as a test."""
+    """Adjusts p values by Holm's step-down method, in the order given; NaN stays NaN and does not count as a test."""
     adjusted = [math.nan] * len(p_values)
     order = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
     largest = 0.0
@@ -105,20 +125,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest two-sided p that `pairs` signs can give, 2 / 2^pairs: all differ in one direction."""
+    """Returns the smallest two-sided p that `pairs` signs can give, 2 / 2^pairs: all differ in one direction."""
     return min(1.0, 2.0 ** (1 - pairs))
 
 
 def pairs_for_significance(tests: int, alpha: float = 0.05) -> int:
-    """The fewest differing pairs with which the clearest of `tests` Holm-corrected tests can reach `alpha`."""
+    """Finds the fewest differing pairs with which the clearest of `tests` Holm-corrected tests can reach `alpha`."""
     return next(pairs for pairs in range(1, 1000) if tests * smallest_p(pairs) <= alpha)
 
 
 def cases_needed(dz: float, alpha: float = 0.05, power: float = POWER) -> float:
-    """Cases with which Wilcoxon's test, two-sided at `alpha`, finds a true effect `dz` with this power; inf for 0.
+    """Computes how many cases Wilcoxon's test, two-sided at `alpha`, needs to find a true effect `dz` with this power.
 
     Guenther's normal approximation of the paired t-test's number, divided by Wilcoxon's efficiency; never fewer than
-    can reach `alpha` at all.
+    can reach `alpha` at all. Infinite for an effect of 0.
     """
     if math.isnan(dz):
         return math.nan
@@ -130,7 +150,7 @@ def cases_needed(dz: float, alpha: float = 0.05, power: float = POWER) -> float:
 
 
 def detectable_difference(sd: float, cases: int, alpha: float = 0.05, power: float = POWER) -> float:
-    """The true mean difference that so many cases find with this power: `cases_needed`, solved for the difference."""
+    """Computes the true mean difference that so many cases find with this power: the inverse of `cases_needed`."""
     significant, sum_of_both = _normal_quantiles(alpha, power)
     left = cases - significant**2 / 2
     return sd * sum_of_both / math.sqrt(left * WILCOXON_EFFICIENCY) if left > 0 else math.inf
@@ -149,7 +169,7 @@ def _values(differences: npt.ArrayLike) -> Table:
 
 
 def _draws(cases: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """RESAMPLES rows of `cases` indices, in chunks: the same numbers as one draw of all rows."""
+    """Draws RESAMPLES rows of `cases` indices, in chunks: the same numbers as one draw of all rows."""
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // cases)
     for start in range(0, RESAMPLES, rows):
@@ -157,7 +177,7 @@ def _draws(cases: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def _doubled_ranks(values: Table) -> npt.NDArray[np.int64]:
-    """Twice the ranks of the absolute values: whole numbers, also where ties average."""
+    """Doubles the ranks of the absolute values: whole numbers, also where ties average."""
     from scipy import stats
 
     return np.rint(2 * stats.rankdata(np.abs(values))).astype(np.int64)

@@ -1,6 +1,6 @@
 """Compares models on the same cases: paired differences with interval, test and effect size, and the BraTS ranking."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -16,8 +16,8 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.evaluation.results import METRICS, Evaluation
 from nnunetv2_comnet.statistics import Table
 
-# What each protocol's challenge ranks by: legacy (to 2022), 2023 and 2024 as published; of 2026 it is known only at
-# second hand (the organisers' reply in a forum, as a participant reports it).
+# What each protocol's challenge ranks by: legacy (to 2022), 2023 and 2024 as published. For 2026 the source is a
+# participant, who reports the organisers' reply in a forum.
 RANKED_METRICS: Mapping[str, tuple[str, ...]] = {
     "legacy": ("dice", "hd95_mm"),
     "brats2023": ("lesion_dice", "lesion_hd95_mm"),
@@ -33,26 +33,40 @@ def compare(
     against: str | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two models or more, all pairs, or each with the one named `against`, on the cases that all have.
+    """Compares two models or more on the cases that all have.
 
-    metrics: None takes those that the protocol's challenge ranks by (`RANKED_METRICS`). A missing prediction keeps the
-    scores that its protocol gives; a case without a value is left out of that metric's pairs and counted. Raises
-    ConfigurationError for a name or metric that cannot be compared, DataError for evaluations that do not belong
-    together: other protocols, truths, regions or cases.
+    A missing prediction keeps the scores that its protocol gives; a case without a value is left out of that metric's
+    pairs and counted.
+
+    Args:
+        evaluations: by the models' names.
+        metrics: names of `METRICS`; None takes those that the protocol's challenge ranks by (`RANKED_METRICS`).
+        against: the model that each other one is compared with; None compares all pairs.
+        seed: of the bootstrap and of the permutation tests.
+
+    Raises:
+        ConfigurationError: a name or a metric cannot be compared.
+        DataError: the evaluations differ in protocol or truth, or have no region or no case in common.
     """
-    pairs = pairs_of(list(evaluations), against)
-    names = metrics_of(next(iter(evaluations.values())).protocol, metrics)
+    pairs, first = pairs_of(list(evaluations), against), next(iter(evaluations.values()))
+    names = metrics_of(first.protocol, metrics)
     _check_values(evaluations, names)
     paired = pair_cases(evaluations, names)
     scores = tuple(
-        _describe(model, metric, region, paired.column(model, metric, region))
+        Scores(model, metric, region, *statistics.describe(paired.column(model, metric, region)))
         for metric in paired.metrics
         for region in paired.columns
         for model in paired.models
     )
-    differences = _corrected([_difference(paired, *key, seed) for key in _keys(paired, pairs)])
+    differences = _corrected(
+        [
+            _difference(paired, *pair, metric, region, seed)
+            for metric in paired.metrics
+            for region in paired.columns
+            for pair in pairs
+        ]
+    )
     ranking = rank_models(*paired.for_ranking(), pairs, seed)
-    first = next(iter(evaluations.values()))
     comparison = Comparison(
         protocol=first.protocol,
         reference=first.reference,
@@ -71,7 +85,7 @@ def compare(
 
 
 def pairs_of(models: Sequence[str], against: str | None) -> list[tuple[str, str]]:
-    """All pairs in the order given, or each other model with `against`, which then comes second."""
+    """Lists all pairs in the order given, or each other model with `against`, which then comes second."""
     if len(models) < 2:
         raise ConfigurationError("a comparison needs two models or more; name another one, NAME=DIR")
     if against is None:
@@ -82,7 +96,7 @@ def pairs_of(models: Sequence[str], against: str | None) -> list[tuple[str, str]
 
 
 def metrics_of(protocol: str, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The metrics to compare, each once: those wanted, else those of the protocol's ranking (`brats2023:met` too)."""
+    """Lists the metrics to compare, each once: those wanted, else those of the protocol's ranking."""
     names = wanted or RANKED_METRICS.get(protocol.split(":")[0], RANKED_METRICS["legacy"])
     for name in names:
         if name not in METRICS:
@@ -103,24 +117,9 @@ def _check_values(evaluations: Mapping[str, Evaluation], metrics: Sequence[str])
             )
 
 
-def _keys(paired: PairedScores, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
-    for metric in paired.metrics:
-        for region in paired.columns:
-            for first, second in pairs:
-                yield first, second, metric, region
-
-
-def _describe(model: str, metric: str, region: str, values: Table) -> Scores:
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return Scores(model, metric, region, 0, np.nan, np.nan, np.nan)
-    sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
-    return Scores(model, metric, region, len(values), float(values.mean()), sd, float(np.median(values)))
-
-
 def _difference(paired: PairedScores, first: str, second: str, metric: str, region: str, seed: int) -> Difference:
     of_first, of_second = paired.column(first, metric, region), paired.column(second, metric, region)
-    no_first, no_second = ~np.isfinite(of_first), ~np.isfinite(of_second)
+    no_first, no_second = np.isnan(of_first), np.isnan(of_second)
     differences = (of_first - of_second)[~(no_first | no_second)]
     signs = np.sign(differences.round(9)) * (1 if METRICS[metric].better == "higher" else -1)
     values: dict[str, Any] = {

@@ -21,7 +21,8 @@ from nnunetv2_comnet.cv_report.plots import (
     save,
 )
 from nnunetv2_comnet.cv_report.summary import CvTable
-from nnunetv2_comnet.evaluation.results import METRICS, Evaluation, Table
+from nnunetv2_comnet.evaluation.results import METRICS, Evaluation
+from nnunetv2_comnet.statistics import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,19 +8,19 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.cv_report.dataset import CvDataset
 from nnunetv2_comnet.cv_report.held_out import HeldOut
-from nnunetv2_comnet.cv_report.summary import with_average
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.figures import FigureCase, truth_against_prediction
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.nifti import read_sitk
+from nnunetv2_comnet.statistics import mean_of_known
 
 WIDTH_PX = 1000
 
 
 def best_median_worst(evaluation: Evaluation) -> dict[str, str]:
-    """Cases by their average Dice: "best", "median" (the lower of two) and "worst", each case once."""
-    average = with_average(evaluation.table("dice"))[:, -1]
+    """Chooses cases by their average Dice: "best", "median" (the lower of two) and "worst", each case once."""
+    average = mean_of_known(evaluation.table("dice"), axis=1)
     ranked = [evaluation.cases[index].case for index in np.argsort(average, kind="stable") if average[index] >= 0]
     chosen: dict[str, str] = {}
     if ranked:
@@ -49,7 +49,7 @@ def slices(held_out: HeldOut, evaluation: Evaluation, dataset: CvDataset, base: 
 
 
 def _lps(path: Path) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
-    """Voxels (z, y, x) to superior, posterior, left, as the pictures want them, and their edges in mm."""
+    """Reads voxels (z, y, x) to superior, posterior, left, as the pictures need them, and their edges in mm."""
     import SimpleITK
 
     image = SimpleITK.DICOMOrient(read_sitk(path), "LPS")

@@ -1,6 +1,5 @@
 """From scores of cases to the numbers of the paper's table: means over folds, differences from the paper, pairs."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from nnunetv2_comnet.comparison.compare import compare
 from nnunetv2_comnet.comparison.outcome import Comparison
 from nnunetv2_comnet.cv_report.paper import AVERAGE, PAPER, MeanAndSd
 from nnunetv2_comnet.cv_report.scoring import FOLD_OF
-from nnunetv2_comnet.evaluation.results import METRICS, Evaluation, Table
+from nnunetv2_comnet.evaluation.results import METRICS, Evaluation
+from nnunetv2_comnet.statistics import Table, mean_of_known
 
 DDOF = 1  # standard deviation over folds: the sample's, n - 1
 
@@ -53,10 +53,8 @@ class CvTable:
             return [set() for _ in self.columns]
         metric = METRICS[self.metric]
         means = np.round([row.mean for row in self.rows], metric.digits)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value has no best
-            best = np.nanmax(means, axis=0) if metric.better == "higher" else np.nanmin(means, axis=0)
-        return [set(np.flatnonzero(means[:, column] == best[column]).tolist()) for column in range(len(self.columns))]
+        best = np.fmax.reduce(means) if metric.better == "higher" else np.fmin.reduce(means)  # fmax passes over NaN
+        return [set(np.flatnonzero(column == value).tolist()) for column, value in zip(means.T, best, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -70,27 +68,14 @@ class AgainstPaper:
 
 
 def cv_table(metric: str, evaluations: Mapping[str, Evaluation], trainers: Mapping[str, str]) -> CvTable:
-    """The table of a metric; `trainers` gives each model's trainer. Models must have the same regions."""
+    """Brings a metric's scores into a table; `trainers` gives each model's trainer, and all have the same regions."""
     regions = next(iter(evaluations.values())).regions
     rows = tuple(_row(name, trainers[name], metric, evaluation) for name, evaluation in evaluations.items())
     return CvTable(metric, (*regions, AVERAGE), rows)
 
 
-def fold_of_each(evaluation: Evaluation) -> list[int]:
-    """The fold that held each case out, in the order of the evaluation's cases."""
-    by_case = evaluation.information[FOLD_OF]
-    return [int(by_case[case.case]) for case in evaluation.cases]
-
-
-def with_average(table: Table) -> Table:
-    """(cases, regions) -> (cases, regions + 1): the mean over the regions that have a value comes last."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a row without any value has no mean: NaN
-        return np.column_stack([table, np.nanmean(table, axis=1)])
-
-
 def against_paper(table: CvTable) -> list[AgainstPaper]:
-    """Rows for the models that stand for one of the paper's; the paper gives Dice only."""
+    """Sets the models that stand for one of the paper's beside its figures; the paper gives Dice only."""
     if table.metric != "dice":
         return []
     found = []
@@ -104,7 +89,7 @@ def against_paper(table: CvTable) -> list[AgainstPaper]:
 
 
 def paired(evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> Comparison | None:
-    """`compare` of all pairs over their common cases, a later model minus an earlier one; None for a single model."""
+    """Compares all pairs over their common cases, a later model minus an earlier one; None for a single model."""
     if len(evaluations) < 2:
         return None
     return compare(dict(reversed(list(evaluations.items()))), metrics=metrics)
@@ -113,9 +98,8 @@ def paired(evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> Com
 def _row(name: str, trainer: str, metric: str, evaluation: Evaluation) -> Row:
     scores = evaluation.table(metric)
     scores = np.where(np.isfinite(scores), scores, np.nan)
-    of_case = np.array(fold_of_each(evaluation))
+    fold_of = evaluation.information[FOLD_OF]
+    of_case = np.array([int(fold_of[case.case]) for case in evaluation.cases])
     folds = tuple(sorted(set(of_case.tolist())))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a fold in which no case has a value: NaN
-        by_region = np.array([np.nanmean(scores[of_case == fold], axis=0) for fold in folds])
+    by_region = np.array([mean_of_known(scores[of_case == fold], axis=0) for fold in folds])
     return Row(name, trainer, folds, len(of_case), np.column_stack([by_region, by_region.mean(axis=1)]))

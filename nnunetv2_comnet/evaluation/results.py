@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json, write_json, write_text
+from nnunetv2_comnet.statistics import Table, describe
 from nnunetv2_comnet.text_tables import csv_table
 
 FILE, FORMAT = "evaluation.json", 1
 SCORED, MISSING = "scored", "missing-prediction"
-# Other words for what was wrong: with the prediction, and with the reference.
+# What was wrong: with the prediction, and with the reference.
 UNREADABLE, OTHER_GRID, UNKNOWN_LABEL = "unreadable-prediction", "other-grid", "unknown-label"
 BAD_REFERENCE = "unusable-reference"
-Table = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,14 @@ METRICS: Mapping[str, Metric] = {
 
 @dataclass(frozen=True)
 class CaseScores:
-    """One case. state: SCORED, MISSING or another word for what was wrong; note: the same in a sentence, or "".
+    """One case: a case without a usable prediction has the scores that its protocol gives a missing one.
 
-    regions: short name (ET, TC, WT) -> metric -> value, NaN where a metric is not defined. A case without a usable
-    prediction has the scores that its protocol gives a missing one; one whose reference cannot be used has none.
+    Attributes:
+        case: its name.
+        state: SCORED, or another of this module's constants.
+        note: what was wrong, in a sentence, or "".
+        regions: short name (ET, TC, WT) -> metric -> value, NaN where a metric is not defined; empty where the
+            reference cannot be used.
     """
 
     case: str
@@ -97,12 +100,12 @@ class Evaluation:
         return (*(name for name in METRICS if name in found), *sorted(found - METRICS.keys()))
 
     def table(self, metric: str) -> Table:
-        """(cases, regions): NaN where there is no value."""
+        """Returns a metric of all cases, (cases, regions), NaN where there is no value."""
         rows = [[case.regions.get(region, {}).get(metric, math.nan) for region in self.regions] for case in self.cases]
         return np.array(rows, np.float64).reshape(len(self.cases), len(self.regions))
 
     def write(self, folder: Path) -> None:
-        """evaluation.json, cases.csv and summary.csv, each whole or not at all."""
+        """Writes evaluation.json, cases.csv and summary.csv, each whole or not at all."""
         write_json(folder / FILE, _as_json(self))
         write_text(folder / "cases.csv", _cases_csv(self))
         write_text(folder / "summary.csv", _summary_csv(self))
@@ -184,8 +187,5 @@ def _summary_csv(evaluation: Evaluation) -> str:
     lines: list[list[object]] = []
     for metric in evaluation.metrics:
         for region, column in zip(evaluation.regions, evaluation.table(metric).T, strict=True):
-            values = column[~np.isnan(column)]
-            sd = values.std(ddof=1) if len(values) > 1 else math.nan
-            mean, median = (values.mean(), np.median(values)) if len(values) else (math.nan, math.nan)
-            lines.append([metric, region, len(values), mean, sd, median])
+            lines.append([metric, region, *describe(column)])
     return csv_table(["metric", "region", "cases", "mean", "sd", "median"], lines)

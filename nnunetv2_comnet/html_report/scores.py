@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ComnetError
 from nnunetv2_comnet.evaluation.dice import region_dice
@@ -14,6 +13,7 @@ from nnunetv2_comnet.html_report.sources import CaseFiles
 from nnunetv2_comnet.html_report.volumes import read_labels, read_map
 from nnunetv2_comnet.progress import Progress
 from nnunetv2_comnet.regions import short_name
+from nnunetv2_comnet.statistics import Table, describe, mean_of_known
 
 Files = Callable[[str], CaseFiles]
 RANKED_BY = "dice"
@@ -22,7 +22,7 @@ RANKED_BY = "dice"
 def dice_only(
     cases: Sequence[str], files: Files, regions: Mapping[str, tuple[int, ...]], progress: Progress
 ) -> Evaluation:
-    """Dice of the cases that have a truth, where no evaluation is at hand; a case without Dice says why."""
+    """Computes Dice of the cases that have a truth; a case without a usable prediction says why it has none."""
     scored, extra = [], []
     for case in progress(cases, "ordering"):
         found = files(case)
@@ -46,12 +46,12 @@ def _case_dice(files: CaseFiles, regions: Mapping[str, tuple[int, ...]]) -> Case
 
 
 def by_score(evaluation: Evaluation) -> list[str]:
-    """Worst first: cases without a score, then by the mean Dice over regions, or of the first metric there is.
+    """Sorts the cases, worst first: those without a score, then by the mean of `ranking_metric` over regions.
 
     Predictions that have no reference come last.
     """
     metric = ranking_metric(evaluation)
-    means = _mean_of_rows(evaluation.table(metric.name)) if metric else np.full(len(evaluation.cases), math.nan)
+    means = mean_of_known(evaluation.table(metric.name), axis=1) if metric else np.full(len(evaluation.cases), math.nan)
     sign = -1 if metric and metric.better == "lower" else 1
     keys = {
         case.case: (case.state == SCORED and not math.isnan(mean), 0.0 if math.isnan(mean) else sign * mean, case.case)
@@ -61,13 +61,13 @@ def by_score(evaluation: Evaluation) -> list[str]:
 
 
 def ranking_metric(evaluation: Evaluation) -> Metric | None:
-    """Dice where it was scored, else the first metric that has a better side; None without any."""
+    """Chooses Dice where it was scored, else the first metric that has a better direction; None without any."""
     usable = [METRICS[name] for name in evaluation.metrics if name in METRICS and METRICS[name].better]
     return next((metric for metric in usable if metric.name == RANKED_BY), usable[0] if usable else None)
 
 
 def by_uncertainty(cases: Sequence[str], files: Files, progress: Progress) -> tuple[list[str], str]:
-    """Most uncertain first, and how that was measured in words; by name where there are no maps."""
+    """Sorts the cases, most uncertain first, and says how that was measured; by name where there are no maps."""
     kind = next((kind for kind in ("disagreement", "entropy") if any(kind in files(c).maps for c in cases)), None)
     if kind is None:
         return sorted(cases), "by name"
@@ -77,7 +77,7 @@ def by_uncertainty(cases: Sequence[str], files: Files, progress: Progress) -> tu
 
 
 def _mean_in_tumour(files: CaseFiles, kind: str) -> float:
-    """The map's mean over predicted voxels; its largest value where nothing is predicted; infinite if unreadable."""
+    """Averages a map over predicted voxels; its largest value where nothing is predicted, infinite if unreadable."""
     if files.prediction is None or kind not in files.maps:
         return math.inf
     try:
@@ -90,7 +90,7 @@ def _mean_in_tumour(files: CaseFiles, kind: str) -> float:
 
 
 def as_page_data(name: str, evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation for the page: values[metric][region] per case, mean, sd (n-1), median and n per column."""
+    """Writes an evaluation for the page: values[metric][region] per case; mean, sd (n - 1), median and n per column."""
     metrics = evaluation.metrics
     tables = {metric: evaluation.table(metric) for metric in metrics}
     return {
@@ -106,7 +106,7 @@ def as_page_data(name: str, evaluation: Evaluation) -> dict[str, Any]:
             }
             for row, case in enumerate(evaluation.cases)
         },
-        "summary": [[_summary(column) for column in _with_mean(tables[metric]).T] for metric in metrics],
+        "summary": [[*map(_summary, table.T), _summary(mean_of_known(table, axis=1))] for table in tables.values()],
         "extra": list(evaluation.extra),
     }
 
@@ -116,29 +116,13 @@ def _metric(name: str) -> dict[str, Any]:
     return {"name": metric.name, "label": metric.label, "better": metric.better, "digits": metric.digits}
 
 
-def _mean_of_rows(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The mean over the regions that have a value; NaN where none has."""
-    known = ~np.isnan(table)
-    count = known.sum(axis=1)
-    means: npt.NDArray[np.float64] = np.where(known, table, 0).sum(axis=1) / np.where(count, count, np.nan)
-    return means
-
-
-def _with_mean(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.column_stack([table, _mean_of_rows(table)])
-
-
-def _summary(column: npt.NDArray[np.float64]) -> dict[str, Any]:
-    values = column[~np.isnan(column)]
-    if not len(values):
-        return {"n": 0, "mean": None, "sd": None, "median": None}
-    finite = bool(np.isfinite(values).all())
-    sd = float(values.std(ddof=1)) if len(values) > 1 and finite else math.nan
-    return {"n": len(values), "mean": _number(values.mean()), "sd": _number(sd), "median": _number(np.median(values))}
+def _summary(column: Table) -> dict[str, Any]:
+    count, *numbers = describe(column)
+    return {"n": count, **dict(zip(("mean", "sd", "median"), map(_number, numbers), strict=True))}
 
 
 def _number(value: Any) -> float | str | None:
-    """JSON has neither NaN nor infinity."""
+    """Rounds to six digits; JSON has neither NaN (null) nor infinity (a text)."""
     if math.isnan(value):
         return None
     return float(f"{value:.6g}") if math.isfinite(value) else ("inf" if value > 0 else "-inf")

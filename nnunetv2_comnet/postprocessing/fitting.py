@@ -4,7 +4,6 @@ For each fold there is a path: the values that the other folds choose. A case is
 that no value is judged by a case that chose it. The fitted rules are the path that all cases choose.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from nnunetv2_comnet.postprocessing.measuring import Bench, Question, Table, ben
 from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.progress import Progress, silent
-from nnunetv2_comnet.statistics import paired_interval
+from nnunetv2_comnet.statistics import mean_of_known, paired_interval
 
 CRITERION = (
     "kept if the mean over all cases of the nested gain (each case under the value that the other folds chose) is "
@@ -102,8 +101,8 @@ def fit(
             rules=final,
             steps=tuple(steps),
             gain=_gain(_nested(measured, paths, folds) - before),
-            before=_protocol_means(measured.values(())),
-            after=_protocol_means(measured.values(final)),
+            before=mean_of_known(measured.values(()), axis=0),
+            after=mean_of_known(measured.values(final), axis=0),
             voxel_mm3=_one_voxel(measured),
             cases={case.name: case.fold for case in cases},
         )
@@ -193,17 +192,8 @@ def _gain(differences: Table) -> Gain:
     return Gain(float(differences.mean()), *paired_interval(differences))
 
 
-def _protocol_means(values: Table) -> Table:
-    """(regions, metrics): means over the cases that have a value, NaN where none has."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a region without any value
-        means: Table = np.nanmean(values, axis=0)
-    return means
-
-
 def _protocol_mean(measured: Bench, rules: Rules) -> float:
-    means = _protocol_means(measured.values(rules))
-    return float(means[~np.isnan(means)].mean().round(_DIGITS))
+    return float(np.nanmean(mean_of_known(measured.values(rules), axis=0)).round(_DIGITS))
 
 
 def _one_voxel(measured: Bench) -> float | None:

@@ -10,13 +10,12 @@ from nnunetv2_comnet.comparison.compare import metrics_of
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.evaluation.images import ENDING
 from nnunetv2_comnet.evaluation.protocols import NONE, protocol_named
-from nnunetv2_comnet.evaluation.results import FILE, MISSING, SCORED, Evaluation, read_evaluation
+from nnunetv2_comnet.evaluation.results import FILE, MISSING, OF_PROBABILITIES, SCORED, Evaluation, read_evaluation
 from nnunetv2_comnet.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\w[\w.+ -]*")
-_FROM_PROBABILITIES = frozenset({"ece_brain", "ece_tumour", "brier"})
 _HAD_PREDICTION = {SCORED: True, MISSING: False}  # by a case's state, when it was scored
 
 
@@ -151,15 +150,13 @@ def _score(
     from nnunetv2_comnet.evaluation.evaluate import evaluate_folder
 
     probabilities = source.predictions / "probabilities"
-    wanted = (
-        probabilities if probabilities.is_dir() and (metrics is None or _FROM_PROBABILITIES & set(metrics)) else None
-    )
+    wanted = probabilities.is_dir() and (metrics is None or not set(OF_PROBABILITIES).isdisjoint(metrics))
     return evaluate_folder(
         reference,
         source.predictions,
         protocol,
         jobs=jobs,
-        probabilities=wanted,
+        probabilities=probabilities if wanted else None,
         progress=progress,
         title=source.name,
         only=None if metrics is None else {*metrics, "volume_truth_mm3"},  # by which truths are told apart

@@ -1,4 +1,4 @@
-"""How far predicted probabilities can be believed: expected calibration error, Brier score, reliability table.
+"""Calibration, which is how reliable predicted probabilities are: calibration error, Brier score, reliability table.
 
 A region's probability is a statement about each voxel, so calibration is that of a binary forecast. Ten bins of equal
 width; ECE is the mean over voxels of |mean probability - observed frequency| of their bins.
@@ -46,19 +46,17 @@ class Bins:
         return float(np.abs(self.probability - self.observed).sum() / total) if total else float("nan")
 
     def as_json(self) -> dict[str, list[float | None]]:
-        """Voxels, mean probability and observed frequency per bin; None in an empty bin."""
-        means = {"probability": self.probability, "observed": self.observed}
-        return {
-            "voxels": self.voxels.tolist(),
-            **{
-                name: [s / n if n else None for s, n in zip(sums.tolist(), self.voxels.tolist(), strict=True)]
-                for name, sums in means.items()
-            },
-        }
+        """Writes voxels, mean probability and observed frequency per bin; None for the means of an empty bin."""
+        voxels: list[float | None] = self.voxels.tolist()
+
+        def means(sums: Sums) -> list[float | None]:
+            return [total / count if count else None for total, count in zip(sums.tolist(), voxels, strict=True)]
+
+        return {"voxels": voxels, "probability": means(self.probability), "observed": means(self.observed)}
 
 
 def near_tumour(tumour: Mask, spacing_mm_zyx: Sequence[float]) -> Mask:
-    """Voxels within TUMOUR_MARGIN_MM of the true tumour (any region), the tumour included; none without a tumour."""
+    """Marks the voxels within TUMOUR_MARGIN_MM of the true tumour (any region), the tumour included."""
     from scipy.ndimage import distance_transform_edt
 
     near = np.zeros_like(tumour)
@@ -71,7 +69,10 @@ def near_tumour(tumour: Mask, spacing_mm_zyx: Sequence[float]) -> Mask:
 def calibration(
     probability: npt.NDArray[np.floating], truth: Mask, brain: Mask | None, near: Mask
 ) -> tuple[dict[str, float], dict[str, Bins]]:
-    """One region of one case, arrays (Z, Y, X): its scores, and its bins by place. No brain: only near the tumour."""
+    """Scores one region of one case, arrays (Z, Y, X), and sorts its voxels into bins by place.
+
+    `brain` and `near` say which voxels are in the brain and near the tumour; without a brain only the latter count.
+    """
     bins = {TUMOUR: Bins.of(probability[near], truth[near])}
     scores = {"ece_tumour": bins[TUMOUR].ece}
     if brain is not None:
@@ -82,7 +83,7 @@ def calibration(
 
 
 def pooled(cases: Iterable[Mapping[str, Mapping[str, Bins]]]) -> dict[str, Any] | None:
-    """The reliability table of all cases' voxels together, as JSON; None where no case has probabilities."""
+    """Adds up the bins of all cases to a reliability table, as JSON; None where no case has probabilities."""
     sums: dict[str, dict[str, Bins]] = {}
     for case in cases:
         for region, places in case.items():

@@ -1,4 +1,4 @@
-"""One case from its files to its scores; whatever is wrong with a file is said, in the case's state and note."""
+"""One case from its files to its scores; what is wrong with a file stands in the case's state and note."""
 
 import os
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from nnunetv2_comnet.evaluation.results import (
     BAD_REFERENCE,
     METRICS,
     MISSING,
+    OF_PROBABILITIES,
     OTHER_GRID,
     SCORED,
     UNKNOWN_LABEL,
@@ -28,7 +29,7 @@ from nnunetv2_comnet.regions import region_mask, short_name
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """What is scored and how. probabilities: by short region name, empty where none are wanted."""
+    """The files of a case, and how they are scored; `probabilities` by short region name, empty where not wanted."""
 
     case: str
     reference: Path
@@ -45,7 +46,7 @@ class CaseFiles:
         return {NCR, ED, ET, *(label for labels in self.regions.values() for label in labels)}
 
     def wants(self, metric: str) -> bool:
-        """Whether the metric is asked for."""
+        """Says whether the metric is asked for."""
         return self.only is None or metric in self.only
 
 
@@ -58,13 +59,12 @@ class Outcome:
 
 
 def evaluate_case(files: CaseFiles) -> Outcome:
-    """Scores one case. A prediction that cannot be used scores as a missing one; without a reference nothing does."""
+    """Scores one case: an unusable prediction as a missing one; without a usable reference there are no scores."""
     try:
         truth = read_image(files.reference)
     except DataError as error:
         return Outcome(CaseScores(files.case, BAD_REFERENCE, str(error), {}))
-    strange = unknown_labels(truth, files.known_labels)
-    if strange:
+    if strange := unknown_labels(truth, files.known_labels):
         note = (
             f"{files.reference} has label {strange}, which is none of its dataset's; convert it with `comnet convert`"
         )
@@ -83,18 +83,16 @@ def evaluate_case(files: CaseFiles) -> Outcome:
 
 
 def _read_prediction(files: CaseFiles, truth: Image) -> tuple[str, str, Image | None]:
-    """State, note, and the image where it can be scored."""
-    if not os.path.lexists(files.prediction):  # a folder or a broken link of that name is told apart
+    """Reads the prediction: its state, what is wrong with it or "", and the image where it can be scored."""
+    if not os.path.lexists(files.prediction):  # a folder or a broken link is not missing, but unreadable
         return MISSING, f"{files.prediction} does not exist; scored as missing", None
     try:
         image = read_image(files.prediction)
     except DataError as error:
         return UNREADABLE, f"{error}; scored as missing", None
-    difference = image.grid.difference(truth.grid)
-    if difference:
+    if difference := image.grid.difference(truth.grid):
         return OTHER_GRID, f"{files.prediction} is on another grid: {difference}; scored as missing", None
-    strange = unknown_labels(image, files.known_labels)
-    if strange:
+    if strange := unknown_labels(image, files.known_labels):
         return UNKNOWN_LABEL, f"{files.prediction} has label {strange}, which no region holds; scored as missing", None
     return SCORED, "", image
 
@@ -102,8 +100,8 @@ def _read_prediction(files: CaseFiles, truth: Image) -> tuple[str, str, Image | 
 def _add_calibration(
     files: CaseFiles, truth: Image, scores: dict[str, Scores]
 ) -> tuple[str, dict[str, dict[str, Bins]]]:
-    """Adds the scores of probabilities; returns a note of what is wrong with them, or "", and the bins."""
-    if not files.probabilities or not any(files.wants(name) for name in ("ece_brain", "ece_tumour", "brier")):
+    """Adds the scores of probabilities to `scores`; returns what is wrong with them, or "", and the bins."""
+    if not files.probabilities or not any(map(files.wants, OF_PROBABILITIES)):
         return "", {}
     labels = label_map(truth)
     near = near_tumour(labels > 0, truth.grid.spacing_mm_zyx)
@@ -121,7 +119,7 @@ def _add_calibration(
 
 
 def _brain(files: CaseFiles, truth: Image) -> tuple[str, Mask | None]:
-    """The nonzero voxels of the first channel."""
+    """Marks the nonzero voxels of the first channel; without them, returns a note that says why."""
     if files.image is None or not files.image.is_file():
         where = "" if files.image is None else f" ({files.image} does not exist)"
         return f"no calibration in the brain: no image{where}; name the folder of images with --images", None
@@ -133,7 +131,6 @@ def _brain(files: CaseFiles, truth: Image) -> tuple[str, Mask | None]:
 
 def _read_map(path: Path, truth: Image) -> np.ndarray:
     image = read_image(path)
-    difference = image.grid.difference(truth.grid)
-    if difference:
+    if difference := image.grid.difference(truth.grid):
         raise DataError(f"{path} is on another grid: {difference}")
     return image.voxels

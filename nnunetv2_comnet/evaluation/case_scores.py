@@ -41,16 +41,26 @@ def score_case(
     *,
     only: Collection[str] | None = None,
 ) -> dict[str, Scores]:
-    """Scores a prediction (Z, Y, X) against the truth, both label maps in written numbering on one grid.
+    """Scores a prediction against the truth, both label maps in written numbering on one grid.
 
-    regions: name -> written labels, as in a label scheme. only: names of `METRICS` to compute (None: all but those of
-    probabilities); surfaces are the expensive part. Returns short region name -> metric -> value, innermost region
-    first; NaN where the protocol leaves a metric undefined. Protocols without lesion-wise scores have no such keys.
-    Raises `DataError` where the shapes differ, `ConfigurationError` for an unknown protocol or metric.
+    Args:
+        truth: label map (Z, Y, X).
+        prediction: label map of the same shape.
+        spacing_mm_zyx: edge lengths of a voxel in mm.
+        regions: name -> written labels, as in a label scheme.
+        protocol: a protocol, or its name.
+        only: names of `METRICS` to compute; None: all but those of probabilities. Surfaces take most of the time.
+
+    Returns:
+        Short region name -> metric -> value, innermost region first; NaN where the protocol leaves a metric undefined.
+        Protocols without lesion-wise scores have no such keys.
+
+    Raises:
+        DataError: the shapes differ.
+        ConfigurationError: the protocol or a metric is not known.
     """
     rules = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    unknown = sorted(set(only or ()) - METRICS.keys())
-    if unknown:
+    if unknown := sorted(set(only or ()) - METRICS.keys()):
         raise ConfigurationError(f"unknown metric '{unknown[0]}'; there are: {', '.join(METRICS)}")
     if truth.shape != prediction.shape:
         raise DataError(f"the truth has shape {truth.shape}, the prediction {prediction.shape}; resample one of them")
@@ -77,9 +87,9 @@ def missing_scores(
     *,
     only: Collection[str] | None = None,
 ) -> dict[str, Scores]:
-    """What a case scores that has no usable prediction: the worst of everything, also where the truth is empty.
+    """Scores a case that has no usable prediction: the worst of everything, also where the truth is empty.
 
-    Every true lesion counts as missed; the 2026 tool counts none.
+    Every true lesion counts as missed; the 2026 tool counts none. The arguments are those of `score_case`.
     """
     rules = protocol_named(protocol) if isinstance(protocol, str) else protocol
     counted = [*_VOLUMES, *_COUNTS]
@@ -97,7 +107,7 @@ def missing_scores(
 
 
 class _Region:
-    """One region of one case, cropped; everything is computed when first asked for."""
+    """One region of one case, cropped; surfaces and pairs of lesions are computed when they are first needed."""
 
     def __init__(
         self,
@@ -172,14 +182,14 @@ class _Region:
         return mean_score(values, self._pairing, worst, self._penalty if nothing == PENALTY else nothing)
 
     def _cut(self, lesion: int, components: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """The masks of a lesion and of the components beside it, in the box around them."""
+        """Cuts the masks of a lesion and of the components it is paired with to the box around them."""
         truth_boxes, prediction_boxes = self._boxes
         boxes = [truth_boxes[lesion - 1], *(prediction_boxes[component - 1] for component in components)]
         box = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
         return self._lesions.truth[box] == lesion, np.isin(self._lesions.prediction[box], components)
 
     def _surfaces_of(self, truth: np.ndarray, prediction: np.ndarray) -> Surfaces:
-        """The region's own surfaces where the pair is all there is: half of the time is saved on single tumours."""
+        """Measures a pair's surfaces; reuses the region's where the pair is the whole region, as in single tumours."""
         if truth.sum() == self._overlap.truth and prediction.sum() == self._overlap.prediction:
             return self._surfaces
         return Surfaces(truth, prediction, self._spacing_mm)

@@ -1,6 +1,6 @@
 """From masks to numbered lesions: connected components, joined by dilation and over touching tissue.
 
-Lesions fill a hundredth of an image at most: what can be done in the box around a mask, or at its voxels alone, is.
+Lesions fill a hundredth of an image at most, so the work is done in the box around a mask, or at its voxels alone.
 """
 
 from itertools import product
@@ -27,7 +27,7 @@ def components(mask: Mask, *, x_first: bool = False) -> Numbers:
     numbers = np.zeros(mask.shape, np.int32)
     if (box := box_around(mask)) is None:
         return numbers
-    # A rim of nothing: cc3d (4.1) refuses some masks that fill a small array.
+    # An empty rim: cc3d (4.1) refuses some masks that fill a small array.
     inside = np.pad(mask[box], 1)
     voxels = np.ascontiguousarray(inside.T if x_first else inside)  # cc3d numbers in the order of memory
     numbered = cc3d.connected_components(voxels, connectivity=CONNECTIVITY)[1:-1, 1:-1, 1:-1]
@@ -36,10 +36,10 @@ def components(mask: Mask, *, x_first: bool = False) -> Numbers:
 
 
 def joined_by_dilation(mask: Mask, dilations: int) -> tuple[Numbers, Numbers]:
-    """Components whose dilations touch get one number. Returns the mask's numbers, and those of the dilated mask.
+    """Gives components whose dilations touch one number. Returns the mask's numbers, and those of the dilated mask.
 
-    The dilated mask's component n is exactly lesion n dilated by itself: a dilated voxel is connected, inside the
-    dilated mask, to the voxel it grew from.
+    The dilated mask's component n is exactly lesion n dilated: inside the dilated mask, each voxel is connected to the
+    one it grew from.
     """
     from scipy.ndimage import binary_dilation, generate_binary_structure
 
@@ -51,12 +51,12 @@ def joined_by_dilation(mask: Mask, dilations: int) -> tuple[Numbers, Numbers]:
 
 
 def voxel_counts(numbers: Numbers) -> npt.NDArray[np.intp]:
-    """Each lesion's voxels (index: its number); the background, 0, is not counted."""
+    """Counts each lesion's voxels (index: its number); the background, 0, is not counted."""
     return np.bincount(numbers[numbers > 0], minlength=1)
 
 
 def without_small(numbers: Numbers, voxels: float) -> Numbers:
-    """The lesions of more than so many voxels; their numbers stay."""
+    """Keeps the lesions of more than so many voxels, with their numbers."""
     counts = voxel_counts(numbers)
     kept = np.arange(len(counts), dtype=numbers.dtype)
     kept[counts <= voxels] = 0
@@ -64,7 +64,7 @@ def without_small(numbers: Numbers, voxels: float) -> Numbers:
 
 
 def renumbered(numbers: Numbers, new: npt.NDArray[np.integer]) -> Numbers:
-    """Lesion n gets number new[n]; new[0] is 0."""
+    """Gives lesion n the number new[n]; new[0] is 0."""
     result = np.zeros(numbers.shape, new.dtype)
     there = numbers > 0
     result[there] = new[numbers[there]]
@@ -72,7 +72,7 @@ def renumbered(numbers: Numbers, new: npt.NDArray[np.integer]) -> Numbers:
 
 
 def joined_over(numbers: Numbers, tissue: Numbers) -> npt.NDArray[np.int32]:
-    """New numbers (index: old number) after lesions that touch one lesion of another tissue were joined.
+    """Joins lesions that touch one lesion of another tissue; returns the new numbers (index: old number).
 
     As the 2024 script does it: nothing happens unless there are two touching pairs at least, and a lesion that
     touches several goes with the lowest number among them; the joining is not carried on to the others.
@@ -91,7 +91,7 @@ def joined_over(numbers: Numbers, tissue: Numbers) -> npt.NDArray[np.int32]:
 
 
 def _touching(first: Numbers, second: Numbers) -> set[tuple[int, int]]:
-    """Pairs of numbers of which a voxel of one lies within a face or an edge of a voxel of the other."""
+    """Finds pairs of numbers of which a voxel of one shares a face or an edge with a voxel of the other."""
     flat, others = (np.pad(numbers, 1).ravel() for numbers in (first, second))  # a rim: every voxel has neighbours
     where = np.flatnonzero(flat > 0)
     width = int(others.max(initial=0)) + 1
@@ -106,9 +106,9 @@ def _touching(first: Numbers, second: Numbers) -> set[tuple[int, int]]:
     return {divmod(key, width) for key in keys}
 
 
-def number_pairs(first: Numbers, second: Numbers) -> set[tuple[int, int]]:
-    """The pairs of numbers that occur at one voxel, both above 0."""
+def number_pairs(first: Numbers, second: Numbers) -> dict[tuple[int, int], int]:
+    """Counts the voxels of each pair of numbers that occur at one voxel, both above 0; sorted."""
     both = (first > 0) & (second > 0)
     width = int(second.max(initial=0)) + 1
-    keys = np.unique(first[both].astype(np.int64) * width + second[both])
-    return {(int(key // width), int(key % width)) for key in keys}
+    keys, counts = np.unique(first[both].astype(np.int64) * width + second[both], return_counts=True)
+    return {divmod(key, width): count for key, count in zip(keys.tolist(), counts.tolist(), strict=True)}

@@ -11,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
-from nnunetv2_comnet.grid import Grid
-from nnunetv2_comnet.nifti import read_sitk
+from nnunetv2_comnet.evaluation.images import ENDING, read_image
+from nnunetv2_comnet.evaluation.overlap import Overlap
 from nnunetv2_comnet.regions import region_mask, short_name
-from nnunetv2_comnet.text_tables import aligned, markdown, number
-
-BOTH_EMPTY, ONE_EMPTY = 1.0, 0.0
-_ENDING = ".nii.gz"
+from nnunetv2_comnet.text_tables import aligned, number
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class DiceTable:
         return self.scores.mean(axis=1)
 
     def rows(self) -> list[list[str]]:
-        """The table as text: a row per case, then the mean and, of two cases or more, the standard deviation (n-1)."""
+        """Writes the table as text: a row per case, the mean and, of two cases or more, the deviation (n - 1)."""
         table = np.column_stack([self.scores, self.averages])
         rows = [[case, *_numbers(row)] for case, row in zip(self.cases, table, strict=True)]
         rows.append(["mean", *_numbers(table.mean(axis=0))])
@@ -48,51 +45,47 @@ class DiceTable:
         return ["case", *self.regions, "average"]
 
     def as_text(self) -> str:
-        """Columns aligned for a terminal."""
+        """Aligns the columns for a terminal."""
         head, rule, *lines = aligned(self.header, self.rows()).splitlines()
         return "\n".join([head, rule, *lines[: len(self.cases)], rule, *lines[len(self.cases) :]])
 
-    def as_markdown(self) -> str:
-        """A Markdown table, numbers to the right."""
-        return markdown(self.header, self.rows())
-
 
 def dice(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Dice of two binary masks of one shape (any number of axes); both empty 1.0, one empty 0.0."""
+    """Computes Dice of two binary masks of one shape (any number of axes); both empty 1.0, one empty 0.0."""
     first, second = np.asarray(a, bool), np.asarray(b, bool)
     if first.shape != second.shape:
         raise DataError(
             f"masks of shapes {first.shape} and {second.shape} cannot be compared; resample one to the other"
         )
-    sizes = (int(first.sum()), int(second.sum()))
-    if sum(sizes) == 0:
-        return BOTH_EMPTY
-    if 0 in sizes:
-        return ONE_EMPTY
-    return 2 * int((first & second).sum()) / sum(sizes)
+    return Overlap.of(first, second).dice
 
 
 def region_dice(
     truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], regions: Mapping[str, tuple[int, ...]]
 ) -> dict[str, float]:
-    """Dice of every region of two label maps; keys as in `regions`."""
+    """Computes Dice of every region of two label maps; keys as in `regions`."""
     return {name: dice(region_mask(truth, labels), region_mask(prediction, labels)) for name, labels in regions.items()}
 
 
 def dice_table(
     reference_dir: str | Path, prediction_dir: str | Path, regions: Mapping[str, tuple[int, ...]]
 ) -> DiceTable:
-    """Scores every `<case>.nii.gz` of the reference folder; predictions without a reference are left aside.
+    """Scores every `<case>.nii.gz` of the reference folder; predictions without a reference are left out.
 
-    `regions` maps names to written labels, outermost first (as in `LabelScheme`); columns begin with the innermost.
-    Raises `DataError` that names the case where a prediction is missing, unreadable or on another grid.
+    Args:
+        reference_dir: the folder of true masks.
+        prediction_dir: the folder of predictions.
+        regions: name -> written labels, outermost first (as in `LabelScheme`); columns begin with the innermost.
+
+    Raises:
+        DataError: a prediction is missing, cannot be read or lies on another grid; the message names the case.
     """
     if not regions:
         raise ConfigurationError("no regions to score; give at least one, as a label scheme's `regions` does")
     reference_dir, prediction_dir = Path(reference_dir), Path(prediction_dir)
-    names = sorted(path.name for path in reference_dir.glob(f"*{_ENDING}"))
+    names = sorted(path.name for path in reference_dir.glob(f"*{ENDING}"))
     if not names:
-        raise DataError(f"no *{_ENDING} in reference folder {reference_dir}; name the folder that holds the true masks")
+        raise DataError(f"no *{ENDING} in reference folder {reference_dir}; name the folder that holds the true masks")
     missing = [name for name in names if not (prediction_dir / name).is_file()]
     if missing:
         raise DataError(
@@ -105,20 +98,17 @@ def dice_table(
         truth, prediction = _read_pair(reference_dir / name, prediction_dir / name)
         by_region = region_dice(truth, prediction, regions)
         scores.append([by_region[column] for column in columns])
-    cases = tuple(name.removesuffix(_ENDING) for name in names)
+    cases = tuple(name.removesuffix(ENDING) for name in names)
     return DiceTable(cases, tuple(short_name(column) for column in columns), np.array(scores, np.float64))
 
 
 def _read_pair(reference: Path, prediction: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-    import SimpleITK
-
-    images = [read_sitk(reference), read_sitk(prediction)]
-    if difference := Grid.from_sitk(images[1]).difference(Grid.from_sitk(images[0])):
+    truth, predicted = read_image(reference), read_image(prediction)
+    if difference := predicted.grid.difference(truth.grid):
         raise DataError(
             f"{prediction} is on another grid than {reference}: {difference}; predict on the reference's own images"
         )
-    truth, predicted = (SimpleITK.GetArrayFromImage(image) for image in images)
-    return truth, predicted
+    return truth.voxels, predicted.voxels
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> list[str]:

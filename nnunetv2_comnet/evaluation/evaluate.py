@@ -1,7 +1,7 @@
 """Scores a folder of predictions against a folder of references, case by case, in as many processes as wanted."""
 
 from collections.abc import Collection, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,21 @@ def evaluate_folder(
 ) -> Evaluation:
     """Scores every `<case>.nii.gz` of the reference folder; no case is left out, whatever is wrong with it.
 
-    regions: name -> written labels; None: those of a dataset.json in or up to three levels above the reference or the
-    prediction folder, else ET, TC, WT. jobs: processes. probabilities: a folder of `<case>_<ET>.nii.gz` as `comnet
-    predict --probability-maps` writes it. images: the folder of `<case>_0000.nii.gz`, whose nonzero voxels are the
-    brain; None: imagesTr beside labelsTr. progress, title: show how far it is.
-    only: names of metrics, None for all. Raises `DataError` where a folder is missing or holds no reference.
+    Args:
+        reference: the folder of true masks.
+        prediction: the folder of predicted masks.
+        protocol: a protocol's name.
+        regions: name -> written labels; None: those of a dataset.json in or up to three levels above the reference or
+            the prediction folder, else ET, TC, WT.
+        jobs: processes.
+        probabilities: a folder of `<case>_<ET>.nii.gz` as `comnet predict --probability-maps` writes it.
+        images: the folder of `<case>_0000.nii.gz`, whose nonzero voxels are the brain; None: imagesTr beside labelsTr.
+        progress: shows how far it is.
+        title: of the progress.
+        only: names of metrics, None for all.
+
+    Raises:
+        DataError: a folder is missing or holds no reference.
     """
     require_jobs(jobs)
     rules = protocol_named(protocol)
@@ -68,11 +78,10 @@ def evaluate_folder(
     outcomes = list(progress(found, title, len(files)))
     information: dict[str, Any] = {
         "comnet": __version__,
-        "packages": {name: _version(name) for name in _MEASURED_WITH},
+        "packages": {name: version(name) for name in _MEASURED_WITH},
         "labels": {short_name(name): list(labels) for name, labels in regions.items()},
     }
-    table = pooled(outcome.bins for outcome in outcomes)
-    if table is not None:
+    if table := pooled(outcome.bins for outcome in outcomes):
         information["reliability"] = table
     return Evaluation(
         rules.name,
@@ -106,10 +115,3 @@ def _maps(folder: Path, case: str, regions: Sequence[str]) -> dict[str, Path]:
             f"folder of probabilities {folder} does not exist; `comnet predict --probability-maps` makes it"
         )
     return {region: folder / f"{case}_{region}{ENDING}" for region in regions}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -1,4 +1,4 @@
-"""Pictures for the README and the reports: truth against prediction, and the four sequences of some patients.
+"""A picture for the README and the reports: truth against prediction of some patients.
 
 Axial slices as radiologists hang them, from arrays (z, y, x) = (to superior, to posterior, to the patient's left).
 """
@@ -31,6 +31,7 @@ COLOURS: Mapping[int, tuple[str, str]] = {
 DPI = 100
 MOST_COLUMNS = 4
 _MARGIN_MM = 6.0
+_TALL = 1.24  # of a cell: heads are longer than wide
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class FigureCase:
     name: str
     images: Mapping[str, npt.NDArray[Any]]
     truth: npt.NDArray[np.integer]
-    prediction: npt.NDArray[np.integer] | None = None
+    prediction: npt.NDArray[np.integer]
     spacing_mm_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
@@ -51,23 +52,28 @@ def truth_against_prediction(
     regions: Mapping[str, tuple[int, ...]] = BRATS_123.regions,
     width_px: int = 1200,
 ) -> None:
-    """Writes a picture (PNG, or PDF by its name) with a column per patient: scan, truth over it, prediction over it.
+    """Writes a picture with a column per patient: scan, truth over it, prediction over it.
 
-    The slice is the axial one with the most tumour; under each column stands the Dice of the whole volume. Raises
-    `ConfigurationError` for no case, more than four, a channel that a case lacks or a case without prediction.
+    The slice is the axial one with the most tumour; under each column stands the Dice of the whole volume.
+
+    Args:
+        cases: one to four patients.
+        out_png: the file, PNG or PDF by its ending.
+        channel: the scan that is shown.
+        regions: name -> written labels, of the Dice.
+        width_px: of the picture.
+
+    Raises:
+        ConfigurationError: no case or more than four, or one without the channel.
     """
-    _check(cases, [channel])
-    lacking = [case.name for case in cases if case.prediction is None]
-    if lacking:
-        raise ConfigurationError(f"case {lacking[0]} has no prediction to draw; predict it first")
+    _check(cases, channel)
     rows = [("scan", None), ("truth", "truth"), ("prediction", "prediction")]
-    figure, axes = _canvas(len(rows), len(cases), width_px, head_px=40, foot_px=96)
+    figure, axes = _canvas(len(rows), len(cases), width_px)
     for column, case in enumerate(cases):
         z, rows_yx = _window(case)
         for row, (_, mask) in enumerate(rows):
             _show(axes[row][column], case, channel, z, rows_yx, getattr(case, mask) if mask else None)
         axes[0][column].set_title(case.name, color=INK, fontsize=12, pad=8)
-        assert case.prediction is not None
         scores = region_dice(case.truth, case.prediction, regions)
         text = "   ".join(f"{short_name(name)} {scores[name]:.2f}" for name in reversed(list(regions)))
         axes[-1][column].text(
@@ -79,40 +85,16 @@ def truth_against_prediction(
     _save(figure, out_png)
 
 
-def phantom_gallery(
-    cases: Sequence[FigureCase],
-    out_png: str | Path,
-    channels: Sequence[str] = ("T1n", "T1c", "T2w", "FLAIR"),
-    width_px: int = 1200,
-) -> None:
-    """Writes a picture with a row per patient: each sequence, then the truth over the last one."""
-    _check(cases, channels)
-    figure, axes = _canvas(len(cases), len(channels) + 1, width_px, head_px=40, foot_px=58)
-    for row, case in enumerate(cases):
-        z, rows_yx = _window(case)
-        for column, channel in enumerate([*channels, channels[-1]]):
-            mask = case.truth if column == len(channels) else None
-            _show(axes[row][column], case, channel, z, rows_yx, mask)
-        _name_row(axes[row][0], case.name)
-    for column, title in enumerate([*channels, "truth"]):
-        axes[0][column].set_title(title, color=INK, fontsize=12, pad=8)
-    _legend(figure)
-    _save(figure, out_png)
-
-
-def _check(cases: Sequence[FigureCase], channels: Sequence[str]) -> None:
+def _check(cases: Sequence[FigureCase], channel: str) -> None:
     if not 1 <= len(cases) <= MOST_COLUMNS:
         raise ConfigurationError(f"{len(cases)} cases do not fit one picture; give 1 to {MOST_COLUMNS}")
     for case in cases:
-        for channel in channels:
-            if channel not in case.images:
-                raise ConfigurationError(
-                    f"case {case.name} has no channel '{channel}'; it has {', '.join(case.images)}"
-                )
+        if channel not in case.images:
+            raise ConfigurationError(f"case {case.name} has no channel '{channel}'; it has {', '.join(case.images)}")
 
 
 def _window(case: FigureCase) -> tuple[int, tuple[slice, slice]]:
-    """The axial slice with the most tumour (the middle one without any), cut to the brain's height and width."""
+    """Chooses the axial slice with the most tumour (else the middle one), and cuts it to the brain."""
     areas = (case.truth > 0).sum(axis=(1, 2))
     z = int(areas.argmax()) if areas.any() else case.truth.shape[0] // 2
     brain = np.any([image.max(axis=0) > 0 for image in case.images.values()], axis=0)
@@ -122,34 +104,24 @@ def _window(case: FigureCase) -> tuple[int, tuple[slice, slice]]:
     return z, (y, x)
 
 
-def _canvas(rows: int, columns: int, width_px: int, head_px: int, foot_px: int) -> "tuple[Figure, list[list[Axes]]]":
+def _canvas(rows: int, columns: int, width_px: int) -> "tuple[Figure, list[list[Axes]]]":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    left_px, gap_px = 44, 8
-    cell = (width_px - left_px - gap_px * columns) / columns
-    tall = cell * 1.24  # heads are longer than wide
+    left_px, gap_px, head_px, foot_px = 44, 8, 40, 96
+    wide = (width_px - left_px - gap_px * columns) / columns
+    tall = wide * _TALL
     height_px = round(head_px + foot_px + rows * tall + (rows - 1) * gap_px)
     figure = Figure(figsize=(width_px / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    axes = []
-    for row in range(rows):
+
+    def cell(row: int, column: int) -> "Axes":
+        left = left_px + column * (wide + gap_px)
         bottom = height_px - head_px - (row + 1) * tall - row * gap_px
-        axes.append(
-            [
-                figure.add_axes(
-                    (
-                        (left_px + column * (cell + gap_px)) / width_px,
-                        bottom / height_px,
-                        cell / width_px,
-                        tall / height_px,
-                    ),
-                    facecolor="black",
-                )
-                for column in range(columns)
-            ]
-        )
-    return figure, axes
+        box = (left / width_px, bottom / height_px, wide / width_px, tall / height_px)
+        return figure.add_axes(box, facecolor="black")
+
+    return figure, [[cell(row, column) for column in range(columns)] for row in range(rows)]
 
 
 def _show(
@@ -164,7 +136,7 @@ def _show(
     inside = volume[volume > 0]
     brightest = float(np.percentile(inside, 99.7)) if inside.size else 1.0
     if mask is not None:
-        brightest *= 1.2  # a darker scan lets the colours speak
+        brightest *= 1.2  # so that the colours stand out
     y_mm, x_mm = case.spacing_mm_zyx[1:]
     picture = volume[z][rows_yx]
     height, width = picture.shape[0] * y_mm, picture.shape[1] * x_mm
@@ -174,9 +146,9 @@ def _show(
     if mask is not None:
         _overlay(axes, mask[z][rows_yx], y_mm, x_mm)
     # The same cell for all: the picture is centred in it, black around.
-    half = max(height / 1.24, width) / 2
+    half = max(height / _TALL, width) / 2
     axes.set_xlim(width / 2 - half, width / 2 + half)
-    axes.set_ylim(height / 2 + 1.24 * half, height / 2 - 1.24 * half)
+    axes.set_ylim(height / 2 + _TALL * half, height / 2 - _TALL * half)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -25,7 +25,7 @@ from nnunetv2_comnet.evaluation.protocols import NONE, ONE_TO_ONE, TISSUES, Lesi
 from nnunetv2_comnet.regions import region_mask
 
 LEAST_DICE = 1e-6  # of a pair in ONE_TO_ONE
-_NO_PAIR = 1 + 1e-6  # its cost: among equally good pairings the assignment's choice depends on it
+_NO_PAIR = 1 + 1e-6  # the cost of no pair: which of equally good pairings is chosen depends on it
 LabelMap = npt.NDArray[np.integer]
 
 
@@ -40,11 +40,15 @@ class Lesions:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What enters the lesion-wise scores.
+    """The pairs and counts that enter the lesion-wise scores.
 
-    pairs: a true lesion's number and those of the predicted ones that it is compared with; each enters the means.
-    worst: misses and false positives that enter the means as worst scores. nothing_is: "both", "one" or "undefined",
-    the entry of the empty-mask table where nothing enters. found, false, missed: the counts.
+    Attributes:
+        pairs: a true lesion's number and those of the predicted ones it is compared with; each enters the means.
+        worst: misses and false positives that enter the means as worst scores.
+        nothing_is: "both", "one" or "undefined": the entry of the empty-mask table where nothing enters.
+        found: count of true lesions found.
+        false: count of predicted lesions that are none.
+        missed: count of true lesions missed.
     """
 
     pairs: tuple[tuple[int, tuple[int, ...]], ...]
@@ -82,7 +86,7 @@ def lesions_of(
 
 
 def pair_lesions(lesions: Lesions, protocol: Protocol, region: str, voxel_mm3: float) -> Pairing:
-    """Pairs the lesions of a region as the protocol does; its `lesions` is not NONE."""
+    """Pairs the lesions of a region as the protocol does, which must have lesion-wise scores."""
     if protocol.lesions == ONE_TO_ONE:
         return _one_to_one(lesions, protocol, voxel_mm3)
     return _by_dilation(lesions, protocol.rule_of(region).ignored, voxel_mm3)
@@ -95,7 +99,7 @@ def _filtered(mask: npt.NDArray[np.bool_], rule: LesionRule) -> Numbers:
 
 def _by_dilation(lesions: Lesions, ignored_mm3: float, voxel_mm3: float) -> Pairing:
     touching: dict[int, list[int]] = {}
-    for lesion, component in sorted(number_pairs(lesions.reach, lesions.prediction)):
+    for lesion, component in number_pairs(lesions.reach, lesions.prediction):
         touching.setdefault(lesion, []).append(component)
     touched = {component for found in touching.values() for component in found}
     false = len(_present(lesions.prediction) - touched)
@@ -122,17 +126,14 @@ def _one_to_one(lesions: Lesions, protocol: Protocol, voxel_mm3: float) -> Pairi
 
 
 def _best_pairs(lesions: Lesions, volumes: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """The one-to-one pairing with the largest sum of Dice; pairs below LEAST_DICE are none."""
+    """Finds the one-to-one pairing with the largest sum of Dice; pairs below LEAST_DICE do not count."""
     from scipy.optimize import linear_sum_assignment
 
     sizes = voxel_counts(lesions.prediction)
     if len(volumes) < 2 or len(sizes) < 2:
         return []
-    both = (lesions.truth > 0) & (lesions.prediction > 0)
-    keys = lesions.truth[both].astype(np.int64) * len(sizes) + lesions.prediction[both]
     cost = np.full((len(volumes) - 1, len(sizes) - 1), _NO_PAIR)
-    for key, shared in zip(*np.unique(keys, return_counts=True), strict=True):
-        lesion, component = divmod(int(key), len(sizes))
+    for (lesion, component), shared in number_pairs(lesions.truth, lesions.prediction).items():
         dice = 2 * shared / (volumes[lesion] + sizes[component])
         if dice >= LEAST_DICE:
             cost[lesion - 1, component - 1] = 1 - dice
@@ -145,6 +146,6 @@ def _present(numbers: Numbers) -> set[int]:
 
 
 def mean_score(scores: list[float], pairing: Pairing, worst: float, nothing: float) -> float:
-    """The mean of the pairs' scores and of `worst` for every miss and false positive; `nothing` where there is none."""
+    """Averages the pairs' scores and `worst` for every miss and false positive; `nothing` where there is neither."""
     entries = len(scores) + pairing.worst
     return (math.fsum(scores) + pairing.worst * worst) / entries if entries else nothing

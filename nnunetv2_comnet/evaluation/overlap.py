@@ -26,11 +26,12 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """2 |A and B| / (|A| + |B|); one mask at least is not empty."""
-        return 2 * self.both / (self.truth + self.prediction)
+        """2 |A and B| / (|A| + |B|); 1 where both masks are empty."""
+        voxels = self.truth + self.prediction
+        return 2 * self.both / voxels if voxels else 1.0
 
     def empty(self, protocol: Protocol, metric: str) -> float | None:
-        """What the protocol's table says where a mask is empty; None where neither is."""
+        """Looks up a metric where a mask is empty, in the protocol's table; None where neither mask is."""
         entry = protocol.empty[metric]
         if self.truth == 0 and self.prediction == 0:
             return entry.both
@@ -38,7 +39,7 @@ class Overlap:
 
 
 def overlap_scores(overlap: Overlap, protocol: Protocol, voxel_mm3: float) -> dict[str, float]:
-    """Dice, IoU, precision, sensitivity, volumes in mm3 (difference: predicted minus true)."""
+    """Computes Dice, IoU, precision, sensitivity, and volumes in mm3 (difference: predicted minus true)."""
     union = overlap.truth + overlap.prediction - overlap.both
     parts = {
         "dice": (2 * overlap.both, overlap.truth + overlap.prediction),

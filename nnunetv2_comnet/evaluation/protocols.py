@@ -7,6 +7,7 @@ A name is `brats2023`, or `brats2023:met` for another tumour than adult glioma, 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.label_schemes import ED, ET, EXTRA, NCR
@@ -26,34 +27,27 @@ class Empty:
     one: float
 
 
-_OVERLAP, _DISTANCE = Empty(1.0, 0.0), Empty(0.0, PENALTY)
-_UNDEFINED, _UNDEFINED_DISTANCE = Empty(math.nan, 0.0), Empty(math.nan, PENALTY)
 # The scripts of 2023 and 2024 fix Dice, HD95, NSD and sensitivity; IoU, precision and average distance go with them.
 # `lesion` and `lesion_hd95_mm`: where neither a lesion nor a false positive is left to count.
+_OVERLAPS = ("dice", "iou", "nsd", "precision", "sensitivity", "lesion")
+_DISTANCES = ("hd95_mm", "assd_mm", "lesion_hd95_mm")
 SCRIPTS_EMPTY: Mapping[str, Empty] = {
-    "dice": _OVERLAP,
-    "iou": _OVERLAP,
-    "nsd": _OVERLAP,
-    "precision": _OVERLAP,
-    "sensitivity": _OVERLAP,
-    "hd95_mm": _DISTANCE,
-    "assd_mm": _DISTANCE,
-    "lesion": _OVERLAP,
-    "lesion_hd95_mm": _DISTANCE,
+    **dict.fromkeys(_OVERLAPS, Empty(1.0, 0.0)),
+    **dict.fromkeys(_DISTANCES, Empty(0.0, PENALTY)),
 }
-# The 2026 tool: nothing is defined where there is nothing.
-TOOL_EMPTY: Mapping[str, Empty] = {
-    metric: _UNDEFINED_DISTANCE if metric.endswith("_mm") else _UNDEFINED for metric in SCRIPTS_EMPTY
-}
+# The 2026 tool: nothing is defined where both masks are empty.
+TOOL_EMPTY: Mapping[str, Empty] = {name: replace(entry, both=math.nan) for name, entry in SCRIPTS_EMPTY.items()}
 
 
 @dataclass(frozen=True)
 class LesionRule:
     """How a region's lesions are made.
 
-    dilations: times the mask is dilated (18 neighbours); components that meet are one lesion. ignored: a true lesion
-    of this volume in mm3, or less, is left out; where predictions are filtered, so is a predicted one of as many
-    voxels. joined_over: tissues, by name; lesions that touch the same lesion of such a tissue are one.
+    Attributes:
+        dilations: how often the mask is dilated (18 neighbours); components that meet are one lesion.
+        ignored: a true lesion of this volume in mm3, or less, is left out; where predictions are filtered, so is a
+            predicted one of as many voxels.
+        joined_over: tissues, by name; lesions that touch the same lesion of such a tissue are one.
     """
 
     dilations: int
@@ -65,11 +59,22 @@ class LesionRule:
 class Protocol:
     """Everything in which protocols differ.
 
-    penalty_mm: HD95 where there is no surface to compare with; None: the image's diagonal in voxels.
-    rules: by short region name, where they differ from `rule`. filtered: small predicted lesions are taken out, and
-    predicted components joined as the true ones are, before anything is scored. regions: what the protocol scores.
-    tool_counts: a missing case counts no missed lesion. large_mm3: lesions below it, and one-to-one pairs with them,
-    are out of the lesion-wise means, which then hold misses and false positives (the metastases of 2026).
+    Attributes:
+        name: e.g. "brats2023:met".
+        lesions: how lesions are paired: NONE, BY_DILATION or ONE_TO_ONE.
+        penalty_mm: HD95 where there is no surface to compare with; None: the image's diagonal in voxels.
+        empty: a metric's values where masks are empty.
+        regions: what the protocol scores, by short name, with the written labels.
+        hd95: how its surfaces are measured: AREA or VOXEL.
+        nsd: the same of NSD.
+        nsd_guard: what NSD's denominator has added.
+        rule: how lesions are made.
+        rules: by short region name, where they differ from `rule`.
+        filtered: before anything is scored, small predicted lesions are removed and predicted components joined as
+            the true ones are.
+        tool_counts: a missing case counts no missed lesion.
+        large_mm3: smaller lesions, and one-to-one pairs with them, are out of the lesion-wise means, which then hold
+            misses and false positives (the metastases of 2026).
     """
 
     name: str
@@ -87,7 +92,7 @@ class Protocol:
     large_mm3: float | None = None
 
     def rule_of(self, region: str) -> LesionRule:
-        """The rule of a region by its short name."""
+        """Returns the rule of a region by its short name."""
         return self.rules.get(region, self.rule)
 
     @property
@@ -96,7 +101,7 @@ class Protocol:
         return 1 + max(rule.dilations for rule in (self.rule, *self.rules.values()))
 
     def penalty(self, shape: tuple[int, ...]) -> float:
-        """The penalty in mm on an image of `shape` voxels."""
+        """Computes the penalty in mm on an image of `shape` voxels."""
         return math.dist((0,) * len(shape), shape) if self.penalty_mm is None else self.penalty_mm
 
 
@@ -137,55 +142,39 @@ _2024 = Protocol(
 _2026 = Protocol("brats2026", ONE_TO_ONE, _TOOL, TOOL_EMPTY, _WITH_TISSUES, hd95=VOXEL, nsd=VOXEL, tool_counts=True)
 
 
-def _over_core(dilations: int, ignored: float) -> dict[str, LesionRule]:
-    return {"ET": LesionRule(dilations, ignored, ("NETC",))}
+def _for_tumour(protocol: Protocol, tumour: str, **changes: Any) -> Protocol:
+    return replace(protocol, name=f"{protocol.name}:{tumour}", **changes)
+
+
+def _over_core(dilations: int, ignored: float) -> dict[str, Any]:
+    return {"rule": LesionRule(dilations, ignored), "rules": {"ET": LesionRule(dilations, ignored, ("NETC",))}}
 
 
 _ALL = (
     _LEGACY,
     _2023,
-    replace(_2023, name="brats2023:ssa"),
-    replace(_2023, name="brats2023:ped"),
-    replace(_2023, name="brats2023:men", rule=LesionRule(1, 50)),
-    replace(_2023, name="brats2023:met", rule=LesionRule(1, 2)),
+    _for_tumour(_2023, "ssa"),
+    _for_tumour(_2023, "ped"),
+    _for_tumour(_2023, "men", rule=LesionRule(1, 50)),
+    _for_tumour(_2023, "met", rule=LesionRule(1, 2)),
     _2024,
-    replace(
-        _2024,
-        name="brats2024:ssa",
-        penalty_mm=_SCRIPT_2023,
-        regions=_TUMOUR,
-        rule=LesionRule(3, 50),
-        rules=_over_core(3, 50),
+    _for_tumour(_2024, "ssa", penalty_mm=_SCRIPT_2023, regions=_TUMOUR, **_over_core(3, 50)),
+    _for_tumour(_2024, "ped", penalty_mm=_SCRIPT_2023, regions=_CHILDREN, rule=LesionRule(5, 10), rules={}),
+    _for_tumour(
+        _2024, "men", penalty_mm=_SCRIPT_2023, regions=_TUMOUR, rule=LesionRule(1, 50), rules={}, filtered=False
     ),
-    replace(_2024, name="brats2024:ped", penalty_mm=_SCRIPT_2023, regions=_CHILDREN, rule=LesionRule(5, 10), rules={}),
-    replace(
-        _2024,
-        name="brats2024:men",
-        penalty_mm=_SCRIPT_2023,
-        regions=_TUMOUR,
-        rule=LesionRule(1, 50),
-        rules={},
-        filtered=False,
-    ),
-    replace(
-        _2024,
-        name="brats2024:met",
-        penalty_mm=None,
-        regions=_WITH_CAVITY,
-        rule=LesionRule(1, 2),
-        rules=_over_core(1, 2),
-    ),
+    _for_tumour(_2024, "met", penalty_mm=None, regions=_WITH_CAVITY, **_over_core(1, 2)),
     _2026,
-    replace(_2026, name="brats2026:goat", regions=_TUMOUR),
-    replace(_2026, name="brats2026:men", regions=_TUMOUR),
-    replace(_2026, name="brats2026:ped", regions=_CHILDREN),
-    replace(_2026, name="brats2026:met", regions=_WITH_CAVITY, large_mm3=20.0),
+    _for_tumour(_2026, "goat", regions=_TUMOUR),
+    _for_tumour(_2026, "men", regions=_TUMOUR),
+    _for_tumour(_2026, "ped", regions=_CHILDREN),
+    _for_tumour(_2026, "met", regions=_WITH_CAVITY, large_mm3=20.0),
 )
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 
 def protocol_named(name: str) -> Protocol:
-    """The protocol of that name; `:gli` may stand after a name that has no tumour.
+    """Finds a protocol by its name; `:gli` may stand after a name that has no tumour.
 
     Raises `ConfigurationError` that lists the names.
     """

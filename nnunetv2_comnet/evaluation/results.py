@@ -61,6 +61,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("brier", "Brier score, brain", "lower"),
     )
 }
+OF_PROBABILITIES = ("ece_brain", "ece_tumour", "brier")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Surfaces:
         self._spacing_mm = tuple(float(value) for value in spacing_mm)
 
     def hd95_mm(self, kind: str) -> float:
-        """The 95th percentile. AREA: of each direction, the larger one; VOXEL: of both directions pooled."""
+        """Computes the 95th percentile. AREA: of each direction, the larger one; VOXEL: of both directions pooled."""
         if kind == AREA:
             from surface_distance import compute_robust_hausdorff
 
@@ -46,7 +46,7 @@ class Surfaces:
         return float(np.percentile(np.concatenate(self._voxels), 95))
 
     def assd_mm(self, kind: str) -> float:
-        """The mean of the two directions' mean distances."""
+        """Averages the two directions' mean distances."""
         if kind == AREA:
             from surface_distance import compute_average_surface_distance
 
@@ -54,7 +54,7 @@ class Surfaces:
         return float(np.mean([distances.mean() for distances in self._voxels]))
 
     def nsd(self, kind: str, tolerance_mm: float, guard: float = 0.0) -> float:
-        """The part of the surfaces within the tolerance of the other. `guard` is added to the denominator.
+        """Computes the part of the surfaces within the tolerance of the other. `guard` is added to the denominator.
 
         AREA: areas of both surfaces pooled. VOXEL: the mean of the two surfaces' parts.
         """
@@ -85,7 +85,7 @@ class Surfaces:
 
 
 def _nearest_both_ways(first: Points, second: Points, spacing_mm: tuple[float, ...]) -> tuple[Distances, Distances]:
-    """From each point of one set the distance to the nearest of the other, in mm; and the other way round."""
+    """Measures from each point of one set the distance in mm to the nearest of the other, and the other way round."""
     from scipy.spatial import KDTree
 
     scale = np.array(spacing_mm)[:, None]
@@ -102,7 +102,7 @@ def _nearest_both_ways(first: Points, second: Points, spacing_mm: tuple[float, .
 
 
 def _border(mask: Mask) -> Points:
-    """The voxels of a mask with a face towards the outside; beyond the array is outside."""
+    """Lists the voxels of a mask with a face towards the outside; beyond the array is outside."""
     padded = np.pad(mask, 1)
     inside = mask.copy()
     for axis in range(mask.ndim):
@@ -114,7 +114,7 @@ def _border(mask: Mask) -> Points:
 
 
 def _corners(mask: Mask, spacing_mm: tuple[float, ...]) -> tuple[Points, Distances]:
-    """The corners of voxels with both inside and outside around them, and the area in mm2 that passes each.
+    """Lists the corners of voxels with both inside and outside around them, and the area in mm2 that passes each.
 
     Codes and areas are surface-distance's: a corner's code has a bit for each of the eight voxels around it.
     """
@@ -131,7 +131,7 @@ def _corners(mask: Mask, spacing_mm: tuple[float, ...]) -> tuple[Points, Distanc
 
 @lru_cache(maxsize=16)
 def _areas_of_codes(spacing_mm: tuple[float, ...]) -> Distances:
-    """surface-distance's table: the area in mm2 for each of the 256 codes."""
+    """Makes surface-distance's table: the area in mm2 for each of the 256 codes."""
     from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
     areas: Distances = create_table_neighbour_code_to_surface_area(spacing_mm)

@@ -66,14 +66,13 @@ def test_table_of_two_folders(tmp_path: Path) -> None:
 TABLE = DiceTable(("A", "B"), ("ET", "WT"), np.array([[0.5, 1.0], [0.7, 0.8]]))
 
 
-def test_markdown() -> None:
-    assert TABLE.as_markdown().splitlines() == [
-        "| case | ET | WT | average |",
-        "| --- | ---: | ---: | ---: |",
-        "| A | 0.5000 | 1.0000 | 0.7500 |",
-        "| B | 0.7000 | 0.8000 | 0.7500 |",
-        "| mean | 0.6000 | 0.9000 | 0.7500 |",
-        "| sd | 0.1414 | 0.1414 | 0.0000 |",
+def test_rows() -> None:
+    assert [TABLE.header, *TABLE.rows()] == [
+        ["case", "ET", "WT", "average"],
+        ["A", "0.5000", "1.0000", "0.7500"],
+        ["B", "0.7000", "0.8000", "0.7500"],
+        ["mean", "0.6000", "0.9000", "0.7500"],
+        ["sd", "0.1414", "0.1414", "0.0000"],
     ]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from nnunetv2_comnet.errors import DataError
@@ -11,6 +13,7 @@ from nnunetv2_comnet.files import read_json
 
 SPLITS = "splits_final.json"
 OUT_OF_FOLD = "out_of_fold.json"
+RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 Fold = int | str  # a number, or "all"
 Split = dict[str, list[str]]
 
@@ -133,6 +136,18 @@ def predicted_cases(model: Path, splits: Sequence[Split], fold: int, ending: str
             "the split that the fold was trained with, or train it again"
         )
     return found
+
+
+def read_probabilities(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Reads the probabilities (R, Z, Y, X) of nnU-Net's .npz. Raises `DataError` for another file or shape."""
+    try:
+        with np.load(path) as content:
+            maps = np.asarray(content["probabilities"], np.float32)
+    except Exception as error:  # numpy and zipfile raise what the damage happens to cause
+        raise DataError(f"{path} holds no probabilities that can be read; write it again: {RERUN} --npz") from error
+    if maps.shape != shape:
+        raise DataError(f"{path} holds probabilities of shape {maps.shape}, expected {shape}: it is of another case")
+    return maps
 
 
 def serve(splits: Sequence[Split], trained: Sequence[Fold], own: Fold, *, coarse_maps: str) -> OutOfFold:

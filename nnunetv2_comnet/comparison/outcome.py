@@ -1,4 +1,4 @@
-"""Holds what comes of a comparison: scores of each model, differences of each pair, the ranking, as frozen data."""
+"""The outcome of a comparison: scores of each model, differences of each pair, the ranking, as frozen data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +25,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second over paired cases: every sign follows that, also where lower is better.
+    """First minus second over paired cases, also where lower is better; NaN or infinite where not defined.
 
-    pairs: cases with a value of both; dropped: those without. first_better, equal, second_better: cases. low, high:
-    95 % bootstrap interval of the mean. p: Wilcoxon; p_holm: Holm over all such tests of the comparison;
-    smallest_p_holm: the least that p_holm could be with so many differing pairs, whatever the scores. dz: mean / sd.
-    cases_needed: for 80 % power at dz, were this the only test; cases_needed_in_table: at alpha over the tests.
-    detectable: the true difference that so many pairs find with 80 % power, were this the only test.
-    NaN or infinite where not defined.
+    Attributes:
+        pairs: cases with a value of both models.
+        dropped: the other cases.
+        first_better: cases; `equal` and `second_better` likewise.
+        low: with `high` the 95 % bootstrap interval of the mean.
+        p: of Wilcoxon's test.
+        rank_biserial: effect size of that test.
+        dz: mean / sd, with the interval `dz_low` to `dz_high`.
+        smallest_p_holm: the least that `p_holm` could be with so many differing pairs, whatever the scores.
+        p_holm: `p` after Holm's correction over all tests of the comparison.
+        cases_needed: for 80 % power at dz, were this the only test.
+        cases_needed_in_table: the same at alpha over the number of tests.
+        detectable: the true difference that so many pairs find with 80 % power, were this the only test.
     """
 
     first: str
@@ -65,9 +72,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """models: name -> folder of its predictions. regions: columns, the average last where there are several regions.
+    """All that a comparison found.
 
-    tests: the family that Holm's correction is over. caveats: what the numbers cannot support, a sentence each.
+    Attributes:
+        models: name -> folder of its predictions.
+        regions: columns, the average last where there are several regions.
+        tests: how many tests Holm's correction is over.
+        caveats: what the numbers cannot support, a sentence each.
     """
 
     protocol: str

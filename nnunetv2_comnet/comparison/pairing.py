@@ -18,8 +18,13 @@ _VOLUME_TOLERANCE = 1e-6  # relative: one truth has one volume, written to few d
 
 @dataclass(frozen=True)
 class PairedScores:
-    """tables: model -> metric -> (cases, columns), NaN where there is no value. columns: regions, then their average
-    where there are several (NaN where one region has no value). remarks: a sentence for each thing left out."""
+    """Scores of several models on the same cases.
+
+    Attributes:
+        columns: regions, then their average where there are several (NaN where one region has no value).
+        tables: model -> metric -> (cases, columns), NaN where there is no value.
+        remarks: a sentence for each thing left out.
+    """
 
     cases: tuple[str, ...]
     columns: tuple[str, ...]
@@ -33,11 +38,11 @@ class PairedScores:
         return list(self.tables)
 
     def column(self, model: str, metric: str, column: str) -> Table:
-        """(cases,) of one region or the average."""
+        """Returns the scores (cases,) of one region or the average."""
         return self.tables[model][metric][:, self.columns.index(column)]
 
     def for_ranking(self) -> tuple[dict[str, Table], list[bool]]:
-        """Per model (cases, metrics x regions), without the average; and for each column whether higher is better."""
+        """Returns each model's scores (cases, metrics x regions) without the average, and whether higher is better."""
         regions = [index for index, column in enumerate(self.columns) if column != AVERAGE]
         scores = {
             model: np.concatenate([tables[metric][:, regions] for metric in self.metrics], axis=1)
@@ -47,7 +52,7 @@ class PairedScores:
 
 
 def pair_cases(evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> PairedScores:
-    """The cases that every evaluation has, in the order of their names. Raises DataError where they do not match."""
+    """Pairs the cases that every evaluation has, sorted by name. Raises `DataError` where they do not match."""
     first_name, first = next(iter(evaluations.items()))
     for name, evaluation in evaluations.items():
         if evaluation.protocol != first.protocol:
@@ -85,7 +90,7 @@ def _table(evaluation: Evaluation, metric: str, cases: Sequence[str], regions: S
 
 
 def _check_truths(evaluations: Mapping[str, Evaluation], cases: Sequence[str], regions: Sequence[str]) -> None:
-    """The truth's volumes tell other masks, also where folders were moved or are named alike."""
+    """Raises `DataError` where the true volumes differ: the folders' names alone would not show other masks."""
     metric = "volume_truth_mm3"
     volumes = {name: _rows(evaluation, metric, cases, regions) for name, evaluation in evaluations.items()}
     (first_name, first), *others = volumes.items()
@@ -132,6 +137,6 @@ def _has_scores(case: CaseScores) -> bool:
 
 
 def _cases(names: Sequence[str]) -> str:
-    """'2 cases (A, B)', at most three of them by name."""
+    """Writes '2 cases (A, B)', at most three of them by name."""
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return f"{len(names)} {'case' if len(names) == 1 else 'cases'} ({shown})"

@@ -22,9 +22,13 @@ _TOLERANCE = 1e-9  # sums of ranks that are equal but for rounding
 
 @dataclass(frozen=True)
 class RankTest:
-    """Of one pair. difference: mean rank of the first minus the second's, negative where the first is better.
+    """The test of one pair of models.
 
-    low, high: its bootstrap interval over cases. p: two-sided permutation test; p_holm: Holm over the ranking's pairs.
+    Attributes:
+        difference: mean rank of the first minus the second's, negative where the first is better.
+        low: with `high` its bootstrap interval over cases.
+        p: of the two-sided permutation test.
+        p_holm: `p` after Holm's correction over the ranking's pairs.
     """
 
     first: str
@@ -38,8 +42,15 @@ class RankTest:
 
 @dataclass(frozen=True)
 class Ranking:
-    """mean_ranks: per model, 1 is best. cases: ranked ones; cells: (case, region, metric) that were ranked; left_out:
-    those in which a model has no value, which rank nobody. exact: whether the tests tried every swap."""
+    """The mean ranks of models and their tests.
+
+    Attributes:
+        mean_ranks: per model, 1 is best.
+        cases: how many were ranked.
+        cells: how many (case, region, metric) were ranked.
+        left_out: how many were not, since a model has no value there.
+        exact: whether the tests tried every swap.
+    """
 
     mean_ranks: Mapping[str, float]
     cases: int
@@ -96,7 +107,7 @@ def case_ranks(scores: Table, higher_is_better: Sequence[bool]) -> Table:
 
 
 def permutation_p(differences: Table, seed: int = 0) -> list[float]:
-    """Two-sided p of each column (N, P): is its mean further from 0 than when two models' ranks are swapped at random?
+    """Tests whether each column's mean (N, P) is further from 0 than with ranks swapped at random; two-sided p.
 
     A swap turns a case's sign. All 2^N are tried for N up to 16; else so many random ones that the observed one, which
     is counted too, keeps p above 1 in 100,001.

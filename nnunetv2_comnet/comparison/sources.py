@@ -1,4 +1,4 @@
-"""Finds the scores of each model NAME=DIR: stored ones that still hold, else its predictions are scored."""
+"""Finds the scores of each model NAME=DIR: stored ones that still hold, else those of its predictions."""
 
 import logging
 import re
@@ -39,7 +39,7 @@ def parse_models(words: Sequence[str]) -> dict[str, Path]:
                 f"'{word}' is not NAME=DIR; write e.g. coarse=/path/to/predictions (a name of letters, digits, . _ + -)"
             )
         if name in models:
-            raise ConfigurationError(f"two models are named '{name}'; give each a name of its own")
+            raise ConfigurationError(f"two models are named '{name}'; give them different names")
         path = Path(folder).expanduser()
         if not path.is_dir():
             raise DataError(f"{path} of model '{name}' is not a folder; name the folder of its predictions or scores")
@@ -62,12 +62,23 @@ def load_evaluations(
     progress: Progress = silent,
     keep: Path | None = None,
 ) -> dict[str, Evaluation]:
-    """The evaluation of every model: the stored one where it still holds, else its predictions are scored.
+    """Loads the evaluation of every model, or scores its predictions where the stored one no longer holds.
 
-    reference, protocol: None takes what the stored evaluations agree on. metrics: those that will be compared.
-    keep: a folder that gets NAME/evaluation.json of what is scored here, with all metrics; without it only `metrics`
-    are computed. Nothing is written into the models' own folders. Raises ConfigurationError where reference or
-    protocol must be named, DataError where a stored evaluation does not hold and the predictions are not there.
+    Nothing is written into the models' own folders.
+
+    Args:
+        models: name -> folder of predictions, of an evaluation, or of both.
+        reference: the folder of true masks; None takes what the stored evaluations agree on.
+        protocol: its name; None likewise.
+        metrics: those that will be compared.
+        jobs: processes.
+        progress: as `evaluate_folder` takes it.
+        keep: a folder that gets NAME/evaluation.json of what is scored here, with all metrics; without it only
+            `metrics` are computed.
+
+    Raises:
+        ConfigurationError: reference or protocol must be named.
+        DataError: a stored evaluation does not hold, and the predictions are not there.
     """
     sources = [_find(name, folder) for name, folder in models.items()]
     rules = protocol_named(protocol or _agreed(sources, "protocol", "--protocol"))
@@ -81,13 +92,17 @@ def load_evaluations(
         raise DataError(f"-ref {reference} is not a folder; name the folder of the true masks")
     reasons = {source.name: _why_not(source, reference, protocol) for source in sources}
     for source in sources:  # before hours of scoring another model
-        reason = reasons[source.name]
-        if reason is not None and not (_images(source.predictions) and reference.is_dir()):
-            raise DataError(
-                f"{source.name}: {reason}, and {_absent(source, reference)}; write it with `comnet evaluate`"
-            )
+        if reasons[source.name] is None:
+            continue
+        if not _images(source.predictions):
+            absent = f"its predictions are not in {source.predictions}"
+        elif not reference.is_dir():
+            absent = f"the true masks are not in {reference}"
+        else:
+            continue
+        raise DataError(f"{source.name}: {reasons[source.name]}, and {absent}; write it with `comnet evaluate`")
     for source in sources:
-        if reasons[source.name] is None and source.stored is not None:
+        if source.stored is not None and reasons[source.name] is None:
             evaluations[source.name] = source.stored
             continue
         log.info("%s: scoring %s (%s)", source.name, source.predictions, reasons[source.name])
@@ -115,11 +130,11 @@ def _agreed(sources: Sequence[Source], what: str, option: str) -> str:
             f"no model's folder holds an evaluation that would say the {what}; name it with {option}"
         )
     said = ", ".join(f"{value} ({name})" for value, name in values.items())
-    raise ConfigurationError(f"the evaluations are of different {what}s: {said}; name one with {option} to score anew")
+    raise ConfigurationError(f"the evaluations are of different {what}s: {said}; name one with {option} to score again")
 
 
 def _why_not(source: Source, reference: Path, protocol: str) -> str | None:
-    """Why the stored evaluation cannot be used; None where it can."""
+    """Says why the stored evaluation cannot be used; None where it can."""
     stored = source.stored
     if stored is None:
         return "not scored yet"
@@ -164,13 +179,7 @@ def _score(
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """Label maps by case, those that lie in the folder itself."""
+    """Lists the label maps of a folder by case; none where it does not exist."""
     if not folder.is_dir():
         return {}
     return {path.name.removesuffix(ENDING): path for path in sorted(folder.glob(f"*{ENDING}"))}
-
-
-def _absent(source: Source, reference: Path) -> str:
-    if not _images(source.predictions):
-        return f"its predictions are not in {source.predictions}"
-    return f"the true masks are not in {reference}"

@@ -9,13 +9,7 @@ from typing import Any
 from nnunetv2_comnet import statistics
 from nnunetv2_comnet.comparison.outcome import ALPHA, Comparison, Difference, Scores
 from nnunetv2_comnet.comparison.ranking import PERMUTATIONS
-from nnunetv2_comnet.comparison.verdict import (
-    NOT_SHOWN,
-    UNCLEAR,
-    digits_of,
-    reading,
-    verdict,
-)
+from nnunetv2_comnet.comparison.verdict import NOT_SHOWN, UNCLEAR, digits_of, reading, verdict
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.files import write_json, write_text
 from nnunetv2_comnet.text_tables import UNDEFINED, aligned, csv_table, interval, markdown, number, p_value
@@ -41,14 +35,14 @@ class _Section:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """comparison.json, comparison.md and comparison.csv, each whole or not at all."""
+    """Writes comparison.json, comparison.md and comparison.csv, each whole or not at all."""
     write_json(folder / JSON, as_json(comparison))
     write_text(folder / MARKDOWN, as_markdown(comparison))
     write_text(folder / CSV, as_csv(comparison))
 
 
 def as_text(comparison: Comparison) -> str:
-    """For a terminal: tables, caveats, and in a sentence each what is not settled (the first of them, if many)."""
+    """Writes for a terminal: tables, caveats, and a sentence for each of the first differences that are not settled."""
     parts = [_title(comparison)]
     for section in _sections(comparison):
         parts.append("\n".join(filter(None, (section.heading, section.sentence, section.written(aligned)))))
@@ -59,7 +53,7 @@ def as_text(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The same as headings, tables and lists."""
+    """Writes the comparison as headings, tables and lists, with every difference in words."""
     parts = ["# Comparison", _title(comparison)]
     for section in _sections(comparison):
         parts += [f"## {section.heading}", *([section.sentence] if section.sentence else []), section.written(markdown)]
@@ -70,7 +64,7 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A line per pair, metric and region: both models' scores, then the difference; empty where not defined."""
+    """Writes a line per pair, metric and region: both models' scores, then the difference; empty where not defined."""
     names = [field.name for field in fields(Difference)]
     what, numbers = names[:4], names[4:]
     of_model = ("cases", "mean", "sd", "median")
@@ -91,7 +85,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def finite_or_none(value: Any) -> Any:
-    """The same nested value with None for NaN and infinities, which JSON does not know."""
+    """Replaces NaN and infinities of a nested value, which JSON does not know, by None."""
     if isinstance(value, dict):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -102,8 +96,7 @@ def finite_or_none(value: Any) -> Any:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values; null where a number is not defined or infinite."""
-    ranking = {**asdict(comparison.ranking), "order": comparison.ranking.order}
+    """Turns the comparison into plain values; None where a number is not defined or infinite."""
     content = {
         "format": FORMAT,
         "protocol": comparison.protocol,
@@ -126,11 +119,10 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             {**asdict(each), "verdict": verdict(each, ALPHA), "reading": reading(each, comparison.tests, ALPHA)}
             for each in comparison.differences
         ],
-        "ranking": ranking,
+        "ranking": {**asdict(comparison.ranking), "order": comparison.ranking.order},
         "caveats": list(comparison.caveats),
     }
-    plain: dict[str, Any] = finite_or_none(content)
-    return plain
+    return dict(finite_or_none(content))
 
 
 def _title(comparison: Comparison) -> str:
@@ -142,7 +134,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _open_questions(comparison: Comparison) -> Iterator[str]:
-    """What the table's verdict alone does not tell: unclear and not shown. The caveats speak of too few cases."""
+    """Explains the verdicts "unclear" and "not shown"; the caveats speak of too few cases."""
     unsettled = [each for each in comparison.differences if verdict(each, ALPHA) in (UNCLEAR, NOT_SHOWN)]
     for difference in unsettled[:MOST_READINGS]:
         yield reading(difference, comparison.tests, ALPHA)

@@ -16,7 +16,7 @@ _PATIENT = re.compile(r"(.*\d{4,})-\d{3}$")  # BraTS: the patient, then the scan
 
 
 def verdict(difference: Difference, alpha: float) -> str:
-    """'NAME better' where Holm's p, the interval and both directions agree; else one of this module's constants."""
+    """Judges a difference: 'NAME better' where Holm's p, the interval and both directions agree; else a constant."""
     if difference.pairs == 0:
         return NO_PAIRS
     if difference.first_better + difference.second_better == 0:
@@ -30,13 +30,13 @@ def verdict(difference: Difference, alpha: float) -> str:
 
 
 def ahead(difference: Difference) -> str:
-    """The model with the better mean."""
+    """Names the model with the better mean."""
     first_is_higher = difference.mean > 0
     return difference.first if first_is_higher == (METRICS[difference.metric].better == "higher") else difference.second
 
 
 def reading(difference: Difference, tests: int, alpha: float) -> str:
-    """The difference in a sentence, with what it would take where it is not shown."""
+    """Writes the difference in a sentence, with what it would take to show it where it is not shown."""
     found = verdict(difference, alpha)
     head = f"{METRICS[difference.metric].label}, {difference.region}, {difference.first} - {difference.second}: "
     said = {
@@ -60,9 +60,8 @@ def _too_few(difference: Difference, tests: int, alpha: float) -> str:
 
 
 def _shown(difference: Difference) -> str:
-    first = ahead(difference) == difference.first
     wins, losses = difference.first_better, difference.second_better
-    if not first:
+    if ahead(difference) == difference.second:
         wins, losses = losses, wins
     return (
         f"{ahead(difference)} is better: {_mean_and_interval(difference)}, p {p_value(difference.p_holm)} after Holm; "
@@ -121,7 +120,7 @@ def _dropped(difference: Difference) -> str:
 
 
 def caveats(comparison: Comparison, alpha: float) -> list[str]:
-    """Sentences about the whole comparison, the gravest first."""
+    """Lists what the whole comparison cannot support, a sentence each, the most serious first."""
     differences = comparison.differences
     verdicts = Counter(verdict(difference, alpha) for difference in differences)
     said = []

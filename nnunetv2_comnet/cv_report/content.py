@@ -1,4 +1,4 @@
-"""Everything that a report of a cross-validation says; tables.py and the figures put it on paper."""
+"""Everything that a report of a cross-validation says; tables.py writes it, figures.py draws it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Any
 
 from nnunetv2_comnet.comparison.outcome import Comparison
 from nnunetv2_comnet.comparison.text import as_json, finite_or_none
+from nnunetv2_comnet.cv_report.calibration import Calibration
 from nnunetv2_comnet.cv_report.data import Data
 from nnunetv2_comnet.cv_report.held_out import HeldOut
-from nnunetv2_comnet.cv_report.probabilities import Calibration
 from nnunetv2_comnet.cv_report.summary import DDOF, CvTable, against_paper
 from nnunetv2_comnet.evaluation.results import Evaluation
 
@@ -17,9 +17,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Content:
-    """evaluations, held_out, calibration: by the model's name, in the order given. tables: one per metric, Dice first.
+    """All that the report says.
 
-    notes: what a reader must know besides, a sentence each.
+    Attributes:
+        evaluations: by the model's name, in the order given; `held_out` and `calibration` likewise.
+        tables: one per metric, Dice first.
+        comparison: of all pairs; None of a single model.
+        notes: what else a reader must know, a sentence each.
     """
 
     dataset: str
@@ -37,7 +41,7 @@ class Content:
         return list(self.evaluations)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; null where a number is not defined."""
+        """Turns the content into plain values; None where a number is not defined."""
         return {
             "format": FORMAT,
             "dataset": self.dataset,

@@ -12,7 +12,7 @@ KINDS = ("auto", UTSW, GENERATED, OTHER)
 
 @dataclass(frozen=True)
 class Data:
-    """kind: UTSW, GENERATED or OTHER. title: a few words for captions. remark: a sentence on the paper's figures."""
+    """kind: UTSW, GENERATED or OTHER; title: a few words for captions; remark: a sentence on the paper's figures."""
 
     kind: str
     title: str
@@ -32,22 +32,14 @@ def describe_data(dataset: DatasetJson, kind: str = "auto") -> Data:
         from_utsw = str(notes.get("converted_by", "")).endswith("layout utsw")
         kind = GENERATED if notes.get("generated_by") else UTSW if from_utsw else OTHER
     if kind == UTSW:
-        return _utsw(dataset.numTraining or 0)
-    what = "generated patients" if kind == GENERATED else str(notes.get("name", "a data set of its own"))
+        cases = dataset.numTraining or 0
+        part = "" if cases >= PATIENTS else f", {cases} of {PATIENTS} patients"
+        folds = "its folds are not published, so these are others"
+        return Data(kind, DATA + part, f"{DATA}{part}, the paper's data; {folds}.")
+    what = "generated patients" if kind == GENERATED else str(notes.get("name", "an unnamed data set"))
     return Data(
         kind,
         f"{what}, not {DATA}",
         f"ANOTHER DATA SET: {what}, not the paper's {DATA}. The differences compare two data sets and say nothing "
         "about how well the paper's figures are reproduced.",
-    )
-
-
-def _utsw(cases: int) -> Data:
-    if cases >= PATIENTS:
-        return Data(UTSW, DATA, f"{DATA}, the paper's data; its folds are not published, so these are others.")
-    return Data(
-        UTSW,
-        f"{DATA}, {cases} of {PATIENTS} patients",
-        f"{DATA}, the paper's data, {cases} of its {PATIENTS} patients; the paper's folds are not published, so these "
-        "are others.",
     )

@@ -29,9 +29,12 @@ STAGE_2 = ("nnUNetTrainerCoMNeTCorrDiff", "nnUNetTrainerCoMNeTDeterministic")  #
 
 @dataclass(frozen=True)
 class HeldOut:
-    """fold_of: each case that has a held-out prediction, in the order of the folds. The rest says what is not there.
+    """The held-out predictions of a model.
 
-    missing_cases: by fold, of folds that are there in part.
+    Attributes:
+        fold_of: the fold of each case that has a held-out prediction, in the order of the folds.
+        missing_folds: those without any.
+        missing_cases: by fold, of folds that are incomplete.
     """
 
     trained: TrainedModel
@@ -45,7 +48,7 @@ class HeldOut:
         return tuple(sorted(set(self.fold_of.values())))
 
     def validation(self, case: str) -> Path:
-        """The folder of a case's prediction."""
+        """Returns the folder of a case's prediction."""
         return validation_folder(self.trained.folder, self.fold_of[case])
 
     @property
@@ -57,17 +60,17 @@ class HeldOut:
         ]
         for fold, cases in (self.missing_cases or {}).items():
             said.append(
-                f"{self.trained.name}: fold {fold} lacks {len(cases)} held-out case(s): {', '.join(cases)}; predict "
-                f"them: {self.trained.command(fold, '--val')}"
+                f"{self.trained.name}: fold {fold} has no prediction of {len(cases)} held-out case(s): "
+                f"{', '.join(cases)}; predict them: {self.trained.command(fold, '--val')}"
             )
         return said
 
 
 def read_cross_validation(preprocessed: Path) -> list[Split]:
-    """splits_final.json of nnUNet_preprocessed's dataset folder. Raises `DataError` where it is no cross-validation."""
+    """Reads a preprocessed dataset's splits_final.json. Raises `DataError` where it is no cross-validation."""
     path = preprocessed / SPLITS
     if not path.is_file():
-        raise DataError(f"{path} does not exist, so nothing tells which cases a fold held out; it is made by training")
+        raise DataError(f"{path} does not exist, so the cases that a fold held out are not known; training makes it")
     splits = read_splits(path)
     for fold, split in enumerate(splits):
         both = sorted(set(split["train"]) & set(split["val"]))
@@ -80,7 +83,7 @@ def read_cross_validation(preprocessed: Path) -> list[Split]:
 def find_held_out(
     trained: TrainedModel, splits: Sequence[Split], ending: str = ".nii.gz", *, allow_missing: bool = False
 ) -> HeldOut:
-    """The held-out predictions of a model, proven to be that. Raises `DataError`, in one line with the reason.
+    """Finds the held-out predictions of a model and proves that they are that. Raises `DataError` with the reason.
 
     Refused: a case that the fold's model saw, or may have seen; a model of fold "all"; and, unless `allow_missing`,
     a fold or a case without prediction.
@@ -113,7 +116,7 @@ def find_held_out(
 
 
 def _require_out_of_fold(trained: TrainedModel, fold: int, cases: Sequence[str]) -> None:
-    """For a refiner: its record of which frozen model served which case tells the split that it was trained with."""
+    """Checks a refiner's record of which frozen model served which case: it shows the split it was trained with."""
     path = trained.folder / f"fold_{fold}" / OUT_OF_FOLD
     if not path.is_file():
         if trained.model.trainer.startswith(STAGE_2):
@@ -125,8 +128,8 @@ def _require_out_of_fold(trained: TrainedModel, fold: int, cases: Sequence[str])
     record = read_checked(path, OutOfFold, f"train fold {fold} again: {trained.command(fold)}")
     served, in_fold = record.served_by, set(record.in_fold)
     wrong = sorted(case for case in cases if case in in_fold or str(served.get(case)) != str(fold))
-    by = served.get(wrong[0]) if wrong else None
     if wrong:
+        by = served.get(wrong[0])
         why = "no fold" if by is None else f"fold {by}" if str(by) != str(fold) else "no other fold than its own"
         raise DataError(
             f"{trained.name}: when fold {fold} was trained, {wrong[0]} was held out by {why}, says {path}: the models "

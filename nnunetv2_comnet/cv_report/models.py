@@ -42,7 +42,7 @@ class TrainedModel:
         return self.model.name
 
     def command(self, fold: int, *extra: str) -> str:
-        """The stock command that trains a fold."""
+        """Writes the stock command that trains a fold."""
         words = (
             "nnUNetv2_train", self.folder.parent.name, self.model.configuration, str(fold), "-tr", self.model.trainer,
             "-p", self.model.plans, *extra,
@@ -72,7 +72,7 @@ def parse_model(text: str, plans: str, configuration: str) -> Model:
 
 
 def parse_models(texts: Sequence[str], plans: str, configuration: str) -> list[Model]:
-    """`parse_model` of each; refuses two of one name."""
+    """Reads each as `parse_model` does; refuses two of one name."""
     models = [parse_model(text, plans, configuration) for text in texts]
     for slug, count in Counter(model.slug for model in models).items():
         if count > 1:

@@ -1,4 +1,4 @@
-"""Whether the folds keep a patient's cases together, where the converter's report tells whose they are."""
+"""Whether the folds keep a patient's cases together, where the converter's report says whose they are."""
 
 import csv
 from collections.abc import Sequence
@@ -9,8 +9,11 @@ from nnunetv2_comnet.crossval import SPLITS, Split
 REPORT = "conversion_report.csv"
 
 
-def patients_apart(splits: Sequence[Split], raw: Path | None) -> list[str]:
-    """Patients with cases on both sides of a fold, sorted; none where the report does not exist or names none."""
+def note_on_patients(splits: Sequence[Split], raw: Path | None) -> list[str]:
+    """Warns, in a sentence, where a model was scored on a patient of whom it was trained on another examination.
+
+    Nothing is known of patients where `raw` has no report of the conversion, or the report names none.
+    """
     if raw is None or not (raw / REPORT).is_file():
         return []
     with open(raw / REPORT, encoding="utf-8", newline="") as stream:
@@ -18,16 +21,11 @@ def patients_apart(splits: Sequence[Split], raw: Path | None) -> list[str]:
     apart: set[str] = set()
     for split in splits:
         trained, held_out = ({patient_of.get(case, case) for case in split[part]} for part in ("train", "val"))
-        apart |= trained & held_out
-    return sorted(apart - {""})
-
-
-def note_on_patients(splits: Sequence[Split], raw: Path | None) -> list[str]:
-    """A sentence where a model was scored on another examination of a patient that it was trained on; else nothing."""
-    apart = patients_apart(splits, raw)
+        apart |= (trained & held_out) - {""}
     if not apart:
         return []
     return [
-        f"{SPLITS} splits {len(apart)} patient(s) apart (first {apart[0]}): models were trained on other examinations "
-        "of patients that they are scored on, so the scores are too good; split by patient (comnet convert does)"
+        f"{SPLITS} splits {len(apart)} patient(s) apart (first {min(apart)}): models were trained on other "
+        "examinations of patients that they are scored on, so the scores are too good; split by "
+        "patient (comnet convert does)"
     ]

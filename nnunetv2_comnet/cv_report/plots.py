@@ -22,19 +22,19 @@ LETTERS_PER_INCH = 12.5  # of that size, on average
 
 
 def colour_of(index: int) -> str:
-    """The colour of the model at this place of the table."""
+    """Chooses the colour of the model at this place of the table."""
     return COLOURS[index % len(COLOURS)]
 
 
 def marker_of(index: int) -> str:
-    """Its marker."""
+    """Chooses the marker of the model at this place of the table."""
     return MARKERS[index % len(MARKERS)]
 
 
 def new_figure(
     width_in: float, height_in: float, columns: int = 1, heights: Sequence[float] = (1.0,)
 ) -> "tuple[Figure, list[list[Axes]]]":
-    """A white figure laid out by itself, and its axes (rows, columns); no state that other code shares is touched."""
+    """Makes a white figure, and its axes (rows, columns), without matplotlib's shared state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -61,14 +61,14 @@ def save(figure: "Figure", base: Path) -> list[Path]:
 
 
 def head(figure: "Figure", title: str, subtitle: str) -> None:
-    """What the data are, and under it what the figure shows, in lines that fit the figure."""
+    """Writes above a figure what the data are and what it shows, in lines that fit."""
     width = int(figure.get_figwidth() * LETTERS_PER_INCH)
     text = "\n".join(textwrap.fill(part, width) for part in (title, subtitle))
     figure.suptitle(text, fontsize=SIZE_PT, color=INK)
 
 
 def log_ticks(axis: "Axis", *, steps: tuple[int, ...] = (1,), percent: bool = False) -> None:
-    """Plain numbers at `steps` times the powers of ten: matplotlib's own crowd a short axis."""
+    """Puts plain numbers at `steps` times the powers of ten: matplotlib's own labels crowd a short axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=steps))
@@ -77,7 +77,7 @@ def log_ticks(axis: "Axis", *, steps: tuple[int, ...] = (1,), percent: bool = Fa
 
 
 def legend_below(figure: "Figure", axes: "Axes") -> None:
-    """One legend for all axes, under them."""
+    """Draws one legend for all axes, below them."""
     handles, labels = axes.get_legend_handles_labels()
     letters = figure.get_figwidth() * LETTERS_PER_INCH
     columns = int(letters // (max(len(label) for label in labels) + 8))  # 8: the handle and the gaps

@@ -9,20 +9,18 @@ from pydantic import BaseModel
 from nnunetv2_comnet.comparison.compare import metrics_of
 from nnunetv2_comnet.comparison.text import write_comparison
 from nnunetv2_comnet.crossval import Split
+from nnunetv2_comnet.cv_report.calibration import Calibration, held_out_calibration
 from nnunetv2_comnet.cv_report.content import Content
 from nnunetv2_comnet.cv_report.data import describe_data
 from nnunetv2_comnet.cv_report.dataset import CvDataset
+from nnunetv2_comnet.cv_report.figures import dice_against_volume, fold_dots, region_bars, reliability_diagram
 from nnunetv2_comnet.cv_report.held_out import HeldOut, find_held_out
 from nnunetv2_comnet.cv_report.models import TrainedModel
 from nnunetv2_comnet.cv_report.patients import note_on_patients
-from nnunetv2_comnet.cv_report.probabilities import Calibration, held_out_calibration
-from nnunetv2_comnet.cv_report.reliability_figure import reliability_diagram
-from nnunetv2_comnet.cv_report.score_figures import dice_against_volume, fold_dots, region_bars
 from nnunetv2_comnet.cv_report.scoring import score_held_out
 from nnunetv2_comnet.cv_report.slices import slices
 from nnunetv2_comnet.cv_report.summary import cv_table, paired
-from nnunetv2_comnet.cv_report.table_csv import as_csv
-from nnunetv2_comnet.cv_report.tables import as_latex, as_markdown
+from nnunetv2_comnet.cv_report.tables import as_csv, as_latex, as_markdown
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.results import Evaluation
 from nnunetv2_comnet.files import read_checked, write_json, write_text
@@ -56,10 +54,7 @@ def make_report(
     options: Options,
     progress: Progress = silent,
 ) -> Content:
-    """Scores the held-out predictions of every model.
-
-    Everything that can be refused is refused before the first case is scored; see `find_held_out`.
-    """
+    """Scores the held-out predictions of every model, after `find_held_out` has proven that they are that."""
     metrics = metrics_of(options.protocol, ["dice", *options.metrics])
     data = describe_data(dataset.description, options.data)
     held_out = {each.name: find_held_out(each, splits, allow_missing=options.allow_missing) for each in models}
@@ -117,7 +112,7 @@ def write_report(content: Content, dataset: CvDataset, out: Path) -> Content:
 
 
 def _figures(content: Content, dataset: CvDataset, folder: Path) -> tuple[list[Path], list[str]]:
-    """The files, and a sentence for each figure that could not be drawn."""
+    """Draws the figures: their files, and a sentence for each that could not be drawn."""
     title, table = f"{content.dataset} ({content.data.title})", content.tables[0]
     files = fold_dots(table, folder / "dice_per_fold", title) + region_bars(table, folder / "dice_per_region", title)
     files += dice_against_volume(content.evaluations, folder / "dice_against_volume", title)
@@ -160,7 +155,7 @@ def _notes(held_out: Mapping[str, HeldOut], calibration: Mapping[str, Calibratio
 
 
 def _strengths_were_calibrated(trained: TrainedModel, fold: int) -> bool:
-    """Whether the last validation's log says so."""
+    """Looks into the log of the last validation."""
     logs = sorted((trained.folder / f"fold_{fold}").glob("training_log_*.txt"), key=lambda path: path.stat().st_mtime)
     for log in reversed(logs):
         text = log.read_text(encoding="utf-8", errors="replace")

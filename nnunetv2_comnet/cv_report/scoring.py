@@ -26,10 +26,10 @@ def score_held_out(
     progress: Progress = silent,
     title: str = "evaluating",
 ) -> Evaluation:
-    """`evaluate_folder` over the held-out cases of all folds; information[FOLD_OF] tells each case's fold.
+    """Scores the held-out cases of all folds as `evaluate_folder` does; information[FOLD_OF] has each case's fold.
 
-    reference: the folder of the true masks. Raises `DataError` where a prediction or a true mask cannot be scored: a
-    table over fewer cases than it says would be a false one.
+    reference: the folder of the true masks. Raises `DataError` where a prediction or a true mask cannot be scored: the
+    table must be over all cases.
     """
     with tempfile.TemporaryDirectory(prefix="comnet-cv-") as folder:
         # One folder for all folds, of links: the evaluation scores a folder against a folder.

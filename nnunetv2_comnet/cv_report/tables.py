@@ -1,4 +1,4 @@
-"""The paper's table, and what stands beside it, as Markdown and LaTeX."""
+"""The paper's table, and what stands beside it, as Markdown, LaTeX and CSV."""
 
 import math
 import re
@@ -8,21 +8,22 @@ from nnunetv2_comnet.cv_report.content import Content
 from nnunetv2_comnet.cv_report.paper import DATA
 from nnunetv2_comnet.cv_report.summary import CvTable, against_paper
 from nnunetv2_comnet.evaluation.results import METRICS
-from nnunetv2_comnet.text_tables import latex, markdown, number, with_interval
+from nnunetv2_comnet.text_tables import csv_table, latex, markdown, number, with_interval
 
+CSV_HEADER = (
+    "metric", "model", "trainer", "region", "cases", "folds", "mean", "sd", "best", "paper_mean", "paper_sd",
+    "minus_paper", "data",
+)  # fmt: skip
+_NO_FIGURES = (math.nan, math.nan)
 Cell = Callable[[float, float, int, bool], str]  # mean, deviation, digits, whether it is the best
 
 
 def as_markdown(content: Content) -> str:
-    """The whole report as text: tables, the paper's figures, paired differences, notes."""
+    """Writes the whole report as text: tables, the paper's figures, paired differences, notes."""
     parts = [f"# Cross-validation on {content.dataset}", f"Data: {content.data.remark}"]
     for table in content.tables:
-        rows = _rows(table, _markdown_cell)
-        parts += [
-            f"## {METRICS[table.metric].label}",
-            caption(content, table),
-            markdown(["model", *table.columns], rows),
-        ]
+        rows = markdown(["model", *table.columns], _rows(table, _markdown_cell))
+        parts += [f"## {METRICS[table.metric].label}", caption(content, table), rows]
         parts += _paper_markdown(content, table)
     parts += _differences(content)
     if content.notes:
@@ -31,7 +32,7 @@ def as_markdown(content: Content) -> str:
 
 
 def caption(content: Content, table: CvTable) -> str:
-    """What the numbers of a table are, in a few sentences."""
+    """Says what the numbers of a table are, in a few sentences."""
     metric = METRICS[table.metric]
     better = "higher is better" if metric.better == "higher" else "lower is better"
     best = f" Bold: the best mean ({better}); whether a difference is more than chance, the paired table says."
@@ -45,8 +46,25 @@ def caption(content: Content, table: CvTable) -> str:
 
 
 def as_latex(content: Content) -> str:
-    """A table environment per metric, and one for the paper's figures; needs the package booktabs."""
+    """Writes a table environment per metric, and one for the paper's figures; needs the package booktabs."""
     return "\n\n".join(part for table in content.tables for part in _latex_tables(content, table)) + "\n"
+
+
+def as_csv(content: Content) -> str:
+    """Writes a line per metric, model and region for programs; an empty cell where there is no number."""
+    rows: list[list[object]] = []
+    for table in content.tables:
+        beside = {entry.name: entry for entry in against_paper(table)}
+        for index, row in enumerate(table.rows):
+            paper = beside.get(row.name)
+            numbers = zip(table.columns, row.mean.tolist(), row.sd.tolist(), table.best, strict=True)
+            for column, mean, sd, best in numbers:
+                theirs = paper.paper.get(column, _NO_FIGURES) if paper else _NO_FIGURES
+                difference = paper.difference.get(column, math.nan) if paper else math.nan
+                what = [table.metric, row.name, row.trainer, column, row.cases, len(row.folds)]
+                values = [mean, sd, "yes" if index in best else "", *theirs, difference]
+                rows.append([*what, *values, content.data.kind])
+    return csv_table(CSV_HEADER, rows)
 
 
 def _rows(table: CvTable, cell: Cell) -> list[list[str]]:
@@ -62,21 +80,17 @@ def _rows(table: CvTable, cell: Cell) -> list[list[str]]:
 
 
 def _markdown_cell(mean: float, sd: float, digits: int, best: bool) -> str:
-    text = _mean_and_sd(mean, sd, digits, "±")
+    text = number(mean, digits) + ("" if math.isnan(sd) else f" ± {number(sd, digits)}")
     return f"**{text}**" if best else text
 
 
 def _latex_cell(mean: float, sd: float, digits: int, best: bool) -> str:
-    text = _mean_and_sd(mean, sd, digits, r"$\pm$")
+    text = _markdown_cell(mean, sd, digits, best=False).replace("±", r"$\pm$")
     return rf"\textbf{{{text}}}" if best else text
 
 
-def _mean_and_sd(mean: float, sd: float, digits: int, between: str) -> str:
-    return number(mean, digits) + ("" if math.isnan(sd) else f" {between} {number(sd, digits)}")
-
-
 def _paper_rows(table: CvTable, cell: Cell, around: str = "") -> list[list[str]]:
-    """Two lines for each of the paper's models: its figures, and ours minus them (`around`: LaTeX's dollar)."""
+    """Writes two lines for each of the paper's models: its figures, and ours minus them (`around`: LaTeX's dollar)."""
     digits, rows = METRICS[table.metric].digits, []
     for entry in against_paper(table):
         figures = [cell(*entry.paper[c], digits, False) if c in entry.paper else "" for c in table.columns]
@@ -101,11 +115,11 @@ def _differences(content: Content) -> list[str]:
     comparison = content.comparison
     if comparison is None:
         return []
-    parts = ["## Paired differences"]
-    parts.append(
+    parts = [
+        "## Paired differences",
         "First minus second, mean over cases with its 95 % bootstrap interval (cases resampled); comparison.md has the "
-        "tests. An interval that holds 0 does not support a difference."
-    )
+        "tests. An interval that holds 0 does not support a difference.",
+    ]
     for metric in comparison.metrics:
         digits = METRICS[metric].digits
         rows: dict[tuple[str, str], list[str]] = {}

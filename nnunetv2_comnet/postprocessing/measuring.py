@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nnunetv2_comnet.crossval import read_probabilities
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.grid import Box, box_around
-from nnunetv2_comnet.postprocessing.predictions import PredictedCase, read_probabilities
+from nnunetv2_comnet.postprocessing.predictions import PredictedCase
 from nnunetv2_comnet.postprocessing.rule_list import Rules
 from nnunetv2_comnet.postprocessing.volume import FIRST_VOXEL, Volume
 from nnunetv2_comnet.progress import Progress

@@ -1,14 +1,13 @@
 """The cross-validation predictions of a trained model: each case predicted by the fold that did not see it."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from nnunetv2_comnet.crossval import (
+    RERUN,
     SPLITS,
     Split,
     folds_with,
@@ -22,8 +21,6 @@ from nnunetv2_comnet.dataset_json import FILE, RESTORE, read_dataset_json
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.nifti import require_sound
 from nnunetv2_comnet.regions import Labels
-
-RERUN = "nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS --val"
 
 
 @dataclass(frozen=True)
@@ -74,18 +71,6 @@ def find_predictions(
     for fold, wanted in held_out_cases(model, splits, _chosen_folds(model, folds)).items():
         found += _of_fold(model, preprocessed, splits, fold, wanted, ending, with_probabilities)
     return found
-
-
-def read_probabilities(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """nnU-Net's .npz: (R, Z, Y, X). Raises `DataError` for another file or shape."""
-    try:
-        with np.load(path) as content:
-            maps = np.asarray(content["probabilities"], np.float32)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} holds no probabilities that can be read; write it again: {RERUN} --npz") from error
-    if maps.shape != shape:
-        raise DataError(f"{path} holds probabilities of shape {maps.shape}, expected {shape}: it is of another case")
-    return maps
 
 
 def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:

@@ -53,7 +53,7 @@ COMPARING = (
         "'<HERE>/masks' is not NAME=DIR; write e.g. coarse=/path/to/predictions (a name of letters, digits, . _ "
         "+ -)", scored),
     refused("two models of one name", COMPARE.replace("b=", "a="),
-        "two models are named 'a'; give each a name of its own", scored),
+        "two models are named 'a'; give them different names", scored),
     refused("one folder under two names", COMPARE.replace("others", "masks"),
         "'a' and 'b' name the same folder <HERE>/masks; nothing would differ", scored),
     refused("a folder that is not there", COMPARE.replace("others", "absent"),
@@ -142,8 +142,8 @@ CV_REPORT = (
         "nnUNet_results=/a/folder of yours", env={"nnUNet_results": None}),
     refused("nothing preprocessed", CV, "<HERE>/preprocessed/Dataset501_Blobs/dataset.json does not exist; plan the "
         "dataset first (comnet plan)", spoilt(lambda model, data: shutil.rmtree(data))),
-    refused("no splits", CV, "<HERE>/preprocessed/Dataset501_Blobs/splits_final.json does not exist, so nothing "
-        "tells which cases a fold held out; it is made by training", spoilt(lambda model,
+    refused("no splits", CV, "<HERE>/preprocessed/Dataset501_Blobs/splits_final.json does not exist, so the "
+        "cases that a fold held out are not known; training makes it", spoilt(lambda model,
         data: (data / "splits_final.json").unlink())),
     refused("splits that are a number", CV, "<HERE>/preprocessed/Dataset501_Blobs/splits_final.json is not nnU-Net's "
         "list of folds with 'train' and 'val'; restore it", _splits(5)),
@@ -157,7 +157,8 @@ CV_REPORT = (
         "<HERE>/results/Dataset501_Blobs/nnUNetTrainerCoMNeT__nnUNetCoMNeTPlans__3d_fullres/fold_0/validation "
         "holds 3 case(s) that are not held out, first BLOB000: fold 0 trained on it, says splits_final.json; "
         "restore the split that the fold was trained with, or train it again", _splits(SPLITS[::-1])),
-    refused("a held-out prediction missing", CV, "MedNeXt: fold 1 lacks 1 held-out case(s): BLOB004; predict them: "
+    refused("a held-out prediction missing", CV, "MedNeXt: fold 1 has no prediction of 1 held-out case(s): "
+        "BLOB004; predict them: "
         "nnUNetv2_train Dataset501_Blobs 3d_fullres 1 -tr nnUNetTrainerCoMNeT -p nnUNetCoMNeTPlans --val; "
         "--allow-missing goes on without", spoilt(lambda model,
         data: (model / "fold_1/validation/BLOB004.nii.gz").unlink())),

@@ -7,9 +7,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from nnunetv2_comnet.cv_report.figures import dice_against_volume, fold_dots, region_bars, reliability_diagram
 from nnunetv2_comnet.cv_report.plots import COLOURS
-from nnunetv2_comnet.cv_report.reliability_figure import reliability_diagram
-from nnunetv2_comnet.cv_report.score_figures import dice_against_volume, fold_dots, region_bars
 from nnunetv2_comnet.cv_report.slices import best_median_worst
 from nnunetv2_comnet.cv_report.summary import CvTable, Row
 from nnunetv2_comnet.evaluation.results import SCORED, CaseScores, Evaluation

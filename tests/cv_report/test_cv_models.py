@@ -38,14 +38,14 @@ def test_two_models_of_one_name_are_refused() -> None:
     ("dataset_json", "kind", "said"),
     [
         ({"converted_by": "nnunetv2-comnet 0.1.0, layout utsw", "numTraining": 625}, "utsw", "the paper's data"),
-        ({"converted_by": "nnunetv2-comnet 0.1.0, layout utsw", "numTraining": 600}, "utsw", "600 of its 625 patients"),
+        ({"converted_by": "nnunetv2-comnet 0.1.0, layout utsw", "numTraining": 600}, "utsw", "600 of 625 patients"),
         (
             {"converted_by": "nnunetv2-comnet 0.1.0, layout utsw", "generated_by": "comnet phantom, seed 0"},
             "generated",
             "ANOTHER DATA SET: generated patients",
         ),
         ({"converted_by": "nnunetv2-comnet 0.1.0, layout brats2023", "name": "GLI"}, "other", "ANOTHER DATA SET: GLI"),
-        ({}, "other", "ANOTHER DATA SET: a data set of its own"),
+        ({}, "other", "ANOTHER DATA SET: an unnamed data set"),
     ],
 )
 def test_the_data_are_known_by_the_converters_notes(dataset_json: dict, kind: str, said: str) -> None:

@@ -14,8 +14,7 @@ from nnunetv2_comnet.cv_report.dataset import open_dataset
 from nnunetv2_comnet.cv_report.held_out import read_cross_validation
 from nnunetv2_comnet.cv_report.models import TrainedModel, parse_models
 from nnunetv2_comnet.cv_report.report import Options, make_report, write_report
-from nnunetv2_comnet.cv_report.table_csv import as_csv
-from nnunetv2_comnet.cv_report.tables import as_latex, as_markdown
+from nnunetv2_comnet.cv_report.tables import as_csv, as_latex, as_markdown
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 
 # SegResNet's Dice (see cv_setup): A 1, 1, 1; B (0, 10, 20): ET 0, TC 20/30, WT 60/70; C and D (5, 5, 10): 2/3 each.

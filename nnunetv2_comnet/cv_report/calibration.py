@@ -1,7 +1,7 @@
 """Calibration of held-out probabilities, where the validation kept them (`nnUNetv2_train ... --val --npz`).
 
 nnU-Net's npz hold (region, Z, Y, X) on the axes of its reader; the truth is turned onto the same, and a map that does
-not give the predicted mask back is not used.
+not give the predicted mask is not used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnunetv2_comnet.crossval import read_probabilities
 from nnunetv2_comnet.cv_report.dataset import CvDataset
 from nnunetv2_comnet.cv_report.held_out import HeldOut
 from nnunetv2_comnet.errors import DataError
@@ -29,9 +30,12 @@ _DIFFERENT = 0.01  # of the mask's voxels may differ: rounding where a probabili
 
 @dataclass(frozen=True)
 class Calibration:
-    """table: as in an evaluation's information["reliability"], over all cases that have probabilities; None: no case.
+    """How reliable a model's held-out probabilities are.
 
-    cases: how many have. notes: what was not used, and why.
+    Attributes:
+        table: as in an evaluation's information["reliability"], over all cases that have probabilities; None: no case.
+        cases: how many have them.
+        notes: which ones were not used, and why.
     """
 
     table: dict[str, Any] | None
@@ -40,7 +44,7 @@ class Calibration:
 
 
 def held_out_calibration(held_out: HeldOut, dataset: CvDataset, progress: Progress = silent) -> Calibration:
-    """Reliability near the true tumour, region by region, all held-out voxels together."""
+    """Measures reliability near the true tumour, region by region, over all held-out voxels together."""
     cases = [case for case in held_out.fold_of if (held_out.validation(case) / f"{case}.npz").is_file()]
     if not cases:
         return Calibration(None, 0)
@@ -78,22 +82,16 @@ def _bins(
 
 
 def _maps(npz: Path, mask: Path, regions: Regions, orientation: str | None) -> npt.NDArray[np.floating]:
-    """(region, Z, Y, X), after it gave the predicted mask."""
-    try:
-        with np.load(npz) as content:
-            maps: npt.NDArray[np.floating] = content["probabilities"]
-    except Exception as error:  # numpy and zipfile raise what the damage happens to cause
-        raise DataError(f"{npz.name} cannot be read; make it again with --val --npz") from error
+    """Reads probabilities (region, Z, Y, X), and checks that they give the predicted mask."""
     predicted, _ = _oriented(mask, orientation)
-    if maps.shape != (len(regions), *predicted.shape):
-        raise DataError(f"{npz.name} has shape {maps.shape} where {(len(regions), *predicted.shape)} is expected")
+    maps = read_probabilities(npz, (len(regions), *predicted.shape))
     if (regions.decided(maps) != predicted).sum() > _DIFFERENT * max(1, (predicted > 0).sum()):
         raise DataError(f"{npz.name} is not of the mask beside it; make both again with --val --npz")
     return maps
 
 
 def _oriented(path: Path, orientation: str | None) -> tuple[npt.NDArray[np.integer], tuple[float, ...]]:
-    """Voxels (Z, Y, X) on the reader's axes, and the spacing in the same order."""
+    """Reads voxels (Z, Y, X) on the reader's axes, and the spacing in the same order."""
     import SimpleITK
 
     image = read_sitk(path)
@@ -103,10 +101,6 @@ def _oriented(path: Path, orientation: str | None) -> tuple[npt.NDArray[np.integ
 
 
 def ece_of(bins: Mapping[str, list[Any]]) -> float:
-    """The expected calibration error of a reliability table's region and place; NaN without voxels."""
-    voxels = np.array(bins["voxels"], np.float64)
-    filled = voxels > 0
-    if not filled.any():
-        return float("nan")
-    gap = np.abs(np.array(bins["probability"], np.float64) - np.array(bins["observed"], np.float64))[filled]
-    return float((gap * voxels[filled]).sum() / voxels.sum())
+    """Computes the expected calibration error of a reliability table's region and place; NaN without voxels."""
+    voxels, probability, observed = (np.array(bins[what], np.float64) for what in ("voxels", "probability", "observed"))
+    return float(np.nansum(np.abs(probability - observed) * voxels) / voxels.sum()) if voxels.any() else float("nan")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from cv_setup import MEDNEXT, PLANS, Setup, mask
 
+from nnunetv2_comnet.cv_report.calibration import Calibration, ece_of, held_out_calibration
 from nnunetv2_comnet.cv_report.dataset import open_dataset
 from nnunetv2_comnet.cv_report.held_out import find_held_out, read_cross_validation
 from nnunetv2_comnet.cv_report.models import TrainedModel, parse_model
-from nnunetv2_comnet.cv_report.probabilities import Calibration, ece_of, held_out_calibration
 
 SURE, UNSURE = 0.75, 0.25  # what the made-up model says inside and outside of its masks
 
@@ -75,7 +75,12 @@ def test_probabilities_of_another_mask_are_not_used(setup: Setup) -> None:
     found = calibrate(setup)
     assert found.cases == 1
     said = " ".join(found.notes)
-    for words in ("C.npz is not of the mask beside it", "D.npz has shape", "A.npz cannot be read", "over 1 of 4"):
+    for words in (
+        "C.npz is not of the mask beside it",
+        "D.npz holds probabilities of shape",
+        "A.npz holds no probabilities",
+        "over 1 of 4",
+    ):
         assert words in said, words
 
 

@@ -1,12 +1,13 @@
-"""The paper's two figures of scores, a dot per fold and bars per region, and Dice against the tumour's volume."""
+"""The figures: the paper's dots per fold and bars per region, Dice against volume, and the reliability diagram."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnunetv2_comnet.cv_report.calibration import ece_of
 from nnunetv2_comnet.cv_report.paper import AVERAGE
 from nnunetv2_comnet.cv_report.plots import (
     FAINT,
@@ -21,19 +22,21 @@ from nnunetv2_comnet.cv_report.plots import (
     save,
 )
 from nnunetv2_comnet.cv_report.summary import CvTable
+from nnunetv2_comnet.evaluation.calibration import TUMOUR
 from nnunetv2_comnet.evaluation.results import METRICS, Evaluation
 from nnunetv2_comnet.statistics import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FEWEST = 100  # voxels of a bin that is drawn: fewer say little
 _SPREAD = 0.3  # width over which a model's folds are laid side by side
 _NAME_WIDTH = 15  # letters of a model's name side by side with others
 _MIN_FOR_TREND = 9  # cases: three medians of three
 
 
 def fold_dots(table: CvTable, base: Path, title: str) -> list[Path]:
-    """A dot per fold of the average over regions, the mean over folds as a bar, its deviation as whiskers."""
+    """Draws a dot per fold of the average over regions, the mean over folds as a bar, its deviation as whiskers."""
     column = table.columns.index(AVERAGE)
     count = len(table.rows)
     figure, ((axes,),) = new_figure(max(3.6, 1.6 + 1.3 * count), 3.6)
@@ -60,7 +63,7 @@ def fold_dots(table: CvTable, base: Path, title: str) -> list[Path]:
 
 
 def region_bars(table: CvTable, base: Path, title: str) -> list[Path]:
-    """A group of bars per region, a bar per model with its deviation over folds, the folds as small dots on it."""
+    """Draws a group of bars per region, a bar per model with its deviation over folds, and the folds as small dots."""
     count = len(table.rows)
     width = 0.8 / count
     figure, ((axes,),) = new_figure(1.6 + max(1.2, 0.42 * count) * len(table.columns), 3.6)
@@ -85,7 +88,7 @@ def region_bars(table: CvTable, base: Path, title: str) -> list[Path]:
 
 
 def dice_against_volume(evaluations: Mapping[str, Evaluation], base: Path, title: str) -> list[Path]:
-    """A panel per region: a dot per case and model, Dice over the true volume in mL; lines join medians of thirds."""
+    """Draws a panel per region: Dice over the true volume in mL, a dot per case; lines join the medians of thirds."""
     regions = next(iter(evaluations.values())).regions
     figure, (panels,) = new_figure(1.0 + 2.5 * len(regions), 3.3, len(regions))
     for place, (axes, region) in enumerate(zip(panels, regions, strict=True)):
@@ -117,8 +120,48 @@ def dice_against_volume(evaluations: Mapping[str, Evaluation], base: Path, title
     return save(figure, base)
 
 
+def reliability_diagram(tables: Mapping[str, Mapping[str, Any]], base: Path, title: str) -> list[Path]:
+    """Draws how often a voxel near the true tumour is in the region, over the probability that the model gives it.
+
+    A column per region, the shares of the voxels below the diagram; a model on the line y = x is well calibrated.
+    `tables`: model -> an evaluation's information["reliability"].
+    """
+    first = next(iter(tables.values()))
+    regions, edges = list(reversed(first["regions"])), np.array(first["edges"])
+    figure, (upper, lower) = new_figure(1.0 + 2.5 * len(regions), 4.2, len(regions), heights=(3.2, 1))
+    for above, below, region in zip(upper, lower, regions, strict=True):
+        above.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--", zorder=1)
+        for index, (name, table) in enumerate(tables.items()):
+            bins = table["regions"][region][TUMOUR]
+            voxels = np.array(bins["voxels"], np.float64)
+            drawn = voxels >= min(_FEWEST, voxels.max())
+            x, y = (np.array(bins[what], np.float64) for what in ("probability", "observed"))
+            above.plot(
+                x[drawn], y[drawn], color=colour_of(index), marker=marker_of(index), markersize=4, linewidth=1.4,
+                label=name, zorder=2,
+            )  # fmt: skip
+            above.text(
+                0.97, 0.04 + 0.07 * (len(tables) - 1 - index), f"ECE {ece_of(bins):.3f}", color=colour_of(index),
+                fontsize=SIZE_PT - 1, ha="right",
+            )  # fmt: skip
+            below.stairs(voxels / voxels.sum(), edges, color=colour_of(index), linewidth=1.4)
+        above.set(xlim=(0, 1), ylim=(0, 1.02))
+        above.set_title(region, color=INK, fontsize=SIZE_PT)
+        above.tick_params(labelbottom=False)
+        below.set(xlim=(0, 1), yscale="log", xlabel="predicted probability")
+        low, _ = below.get_ylim()
+        below.set_ylim(min(low, 0.005), 1)
+        log_ticks(below.yaxis, percent=True)
+    upper[0].set_ylabel("share truly in the region")
+    lower[0].set_ylabel("voxels")
+    margin = first["tumour_margin_mm"]
+    head(figure, title, f"reliability of held-out probabilities, voxels within {margin:g} mm of the true tumour")
+    legend_below(figure, upper[0])
+    return save(figure, base)
+
+
 def _trend(axes: "Axes", volumes_ml: Table, dice: Table, colour: str) -> None:
-    """Joins the medians of the smallest, middle and largest third; nothing for fewer cases than that can bear."""
+    """Joins the medians of the smallest, middle and largest third; draws nothing for a few cases."""
     if len(volumes_ml) < _MIN_FOR_TREND:
         return
     thirds = np.array_split(np.argsort(volumes_ml, kind="stable"), 3)
@@ -127,7 +170,7 @@ def _trend(axes: "Axes", volumes_ml: Table, dice: Table, colour: str) -> None:
 
 
 def _in_lines(name: str) -> str:
-    """A long name in lines, broken at its blanks and capitals."""
+    """Breaks a long name into lines, at its blanks and capitals."""
     lines = [""]
     for piece in re.split(r"(?<=[a-z])(?=[A-Z])|(?<= )", name):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > _NAME_WIDTH:
@@ -137,5 +180,5 @@ def _in_lines(name: str) -> str:
 
 
 def _offsets(count: int) -> Table:
-    """Places of the folds beside one another, centred on 0."""
+    """Places folds beside one another, centred on 0."""
     return np.linspace(-_SPREAD / 2, _SPREAD / 2, count) if count > 1 else np.zeros(1)

@@ -16,7 +16,7 @@ _DIGITS = 6
 
 
 def evidence_of(fit: Fit, question: Question, protocol: str) -> dict[str, Any]:
-    """The evidence of a fit as comnet_postprocessing.json holds it."""
+    """Writes the evidence of a fit as comnet_postprocessing.json holds it."""
     return {
         "protocol": protocol,
         "metrics": list(question.metrics),
@@ -33,7 +33,7 @@ def evidence_of(fit: Fit, question: Question, protocol: str) -> dict[str, Any]:
 
 
 def rules_table(fit: Fit) -> str:
-    """A line per rule that was tried: what was chosen, what it gains, whether it is kept and why not."""
+    """Writes a line per rule that was tried: what was chosen, what it gains, whether it is kept and why not."""
     header = ("rule", "region", "chosen", "gain, nested (95 % interval)", "cases", "kept")
     rows = []
     for step in fit.steps:
@@ -46,7 +46,7 @@ def rules_table(fit: Fit) -> str:
 
 
 def means_table(fit: Fit, question: Question) -> str:
-    """A line per region and metric: the protocol's mean before and after."""
+    """Writes a line per region and metric: the protocol's mean before and after."""
     before, after = _means(fit.before, question), _means(fit.after, question)
     rows = [
         [region, metric, number(before[region][metric], 4), number(after[region][metric], 4)]
@@ -57,7 +57,7 @@ def means_table(fit: Fit, question: Question) -> str:
 
 
 def rule_lines(rules: Sequence[Rule]) -> list[str]:
-    """The rules in their order, numbered."""
+    """Lists the rules in their order, numbered."""
     return [f"{number}. {rule.describe()}" for number, rule in enumerate(rules, start=1)]
 
 

@@ -24,9 +24,14 @@ UNITS = ("voxels", "mm3")
 
 @dataclass(frozen=True)
 class Family:
-    """rule: its name in files. region: short name, or "" for all. parameter: the one that is chosen.
+    """One rule with candidate values of one parameter.
 
-    values: weakest first. extended: the rules so far and a value -> the rules with this one.
+    Attributes:
+        rule: its name in files.
+        region: short name, or "" for all.
+        parameter: the one that is chosen.
+        values: weakest first.
+        extended: adds the rule with a value to the rules so far.
     """
 
     rule: str
@@ -37,52 +42,42 @@ class Family:
 
 
 def standard_families(regions: Regions, *, unit: str = "voxels", with_probabilities: bool = False) -> list[Family]:
-    """The families for a data set, in their order. unit: "voxels" or "mm3", in which sizes are given."""
+    """Lists the families for a data set in their order; sizes are given in `unit`, "voxels" or "mm3"."""
     outside_in = sorted(regions, key=lambda name: len(regions.around(name)))
-    first = [*_decisions(outside_in), *_unlikely(outside_in)] if with_probabilities else []
-    small = [_family(DropSmallComponents, short_name(name), f"min_{unit}", SIZES) for name in outside_in]
-    total = [
-        _family(DropSmallTotal, short_name(name), f"min_{unit}", TOTALS)
+    unlikely = [
+        _family(DropUnlikelyComponents, short_name(name), "min_mean_probability", MEAN_PROBABILITIES)
         for name in outside_in
-        if name == ENHANCING_TUMOR
     ]
+    first = [*_decisions(outside_in), *unlikely] if with_probabilities else []
+    small = [_family(DropSmallComponents, short_name(name), f"min_{unit}", SIZES) for name in outside_in]
+    et = [ENHANCING_TUMOR] if ENHANCING_TUMOR in regions else []
+    total = [_family(DropSmallTotal, short_name(name), f"min_{unit}", TOTALS) for name in et]
     holes = [_family(FillHoles, short_name(name), f"max_{unit}", HOLES) for name in outside_in]
     return [*first, *small, *total, *holes]
 
 
 def preset_family(names: Sequence[str], regions: Regions) -> Family:
-    """The presets as the values of one family; "off" stands against them. Raises `ConfigurationError` as they do."""
+    """Makes the presets the values of one family. Raises `ConfigurationError` as `preset_rules` does."""
     lists = {name: preset_rules(name, regions) for name in names}
     return Family("preset", "", "name", tuple(lists), lambda rules, name: lists[name])
 
 
 def _decisions(outside_in: Sequence[str]) -> list[Family]:
     nesting = Family("thresholds", "", "nesting", ("full",), lambda rules, value: _decided(rules, nesting=value))
-    each = [
-        Family("thresholds", short, "threshold", THRESHOLDS, _threshold_of(short))
-        for short in map(short_name, outside_in)
-    ]
-    return [*each, nesting]
 
+    def threshold_of(region: str) -> Family:
+        return Family("thresholds", region, "threshold", THRESHOLDS, lambda rules, t: _decided(rules, {region: t}))
 
-def _threshold_of(region: str) -> Callable[[Rules, Any], Rules]:
-    return lambda rules, value: _decided(rules, thresholds={region: value})
+    return [*(threshold_of(short_name(name)) for name in outside_in), nesting]
 
 
 def _decided(rules: Rules, thresholds: dict[str, float] | None = None, nesting: str | None = None) -> Rules:
-    """The rules with their decision, which comes first and stands once, changed."""
+    """Changes the decision of the rules, which comes first and stands once."""
     before = rules[0] if rules and isinstance(rules[0], Thresholds) else Thresholds()
     after = Thresholds.model_validate(
         {"thresholds": {**before.thresholds, **(thresholds or {})}, "nesting": nesting or before.nesting}
     )
     return (after, *rules[1:]) if rules and isinstance(rules[0], Thresholds) else (after, *rules)
-
-
-def _unlikely(outside_in: Sequence[str]) -> list[Family]:
-    return [
-        _family(DropUnlikelyComponents, short_name(name), "min_mean_probability", MEAN_PROBABILITIES)
-        for name in outside_in
-    ]
 
 
 def _family(kind: Any, region: str, parameter: str, values: tuple[Any, ...]) -> Family:
@@ -93,7 +88,7 @@ def _family(kind: Any, region: str, parameter: str, values: tuple[Any, ...]) -> 
 
 
 def lowest_threshold(families: Sequence[Family]) -> float:
-    """The lowest probability at which any value of the families lets a voxel into a region."""
+    """Finds the lowest probability at which any value of the families lets a voxel into a region."""
     lists = [family.extended((), value) for family in families for value in family.values]
     decisions = [rule for rules in lists for rule in rules if isinstance(rule, Thresholds)]
     return min([THRESHOLD, *(value for rule in decisions for value in rule.thresholds.values())])

@@ -41,15 +41,21 @@ class Gain:
 
 @dataclass(frozen=True)
 class Step:
-    """What became of a family. chosen: the value that all cases choose, None for none; by_fold: what the others chose
-    for each fold's cases. gains: mean gain of each value over all cases, not nested. changed: cases whose label map
-    the chosen value changes.
+    """What became of a family.
+
+    Attributes:
+        gains: mean gain of each value over all cases, not nested.
+        chosen: the value that all cases choose, or `Off`.
+        by_fold: what the other folds chose for each fold's cases.
+        nested: the gain on cases that did not choose the value.
+        changed: cases whose label map the chosen value changes.
+        kept: whether the rule is kept.
+        why: the reason for that.
     """
 
     family: Family
     gains: tuple[float, ...]
     chosen: Any
-    chosen_index: int
     by_fold: Mapping[int, Any]
     nested: Gain
     changed: int
@@ -59,8 +65,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Fit:
-    """rules: those kept, in their order. gain: nested, of all of them together. before, after: protocol's means over
-    the fitted data, (regions, metrics). voxel_mm3: of the cases, None where it differs. cases: name -> fold.
+    """The fitted rules and their evidence.
+
+    Attributes:
+        rules: those kept, in their order.
+        gain: nested, of all of them together.
+        before: the protocol's means over the fitted data, (regions, metrics); `after` the same with the rules.
+        voxel_mm3: of the cases, None where it differs.
+        cases: name -> fold.
     """
 
     rules: Rules
@@ -82,8 +94,16 @@ def fit(
 ) -> Fit:
     """Fits rules on held-out cases of two folds or more.
 
-    progress shows what is waited for. Raises `ConfigurationError` with fewer than two folds,
-    `DataError` for a case that cannot be read.
+    Args:
+        cases: held-out predictions.
+        families: what may be chosen, in their order.
+        question: what is measured.
+        jobs: processes.
+        progress: shows what is waited for.
+
+    Raises:
+        ConfigurationError: there are fewer than two folds.
+        DataError: a case cannot be read.
     """
     folds = np.array([case.fold for case in cases])
     if len(set(folds.tolist())) < 2:
@@ -132,7 +152,6 @@ def _step(measured: Bench, family: Family, folds: npt.NDArray[Any], paths: Paths
         family=family,
         gains=tuple(float(mean) for mean in gains[_ALL].mean(axis=0)[1:]),
         chosen=_value(family, choice[_ALL]),
-        chosen_index=choice[_ALL],
         by_fold={path: _value(family, index) for path, index in choice.items() if path is not _ALL},
         nested=gain,
         changed=changed,
@@ -145,7 +164,7 @@ def _step(measured: Bench, family: Family, folds: npt.NDArray[Any], paths: Paths
 
 
 def _objection(family: Family, index: int, ever: bool, gain: Gain, fails: bool) -> str:
-    """Why a family is not kept; "" if it is."""
+    """Says why a family is not kept; "" if it is."""
     if not ever:
         return "changes no case"
     if index == 0:
@@ -162,24 +181,23 @@ def _value(family: Family, index: int) -> Any:
 
 
 def _best(gains: Table) -> int:
-    """The candidate with the highest mean gain; of equals the weakest. gains: (cases, candidates), the first all 0."""
-    means = gains.mean(axis=0).round(_DIGITS)
-    return int(np.argmax(means))
+    """Finds the candidate of highest mean gain, of equals the weakest, in gains (cases, candidates)."""
+    return int(np.argmax(gains.mean(axis=0).round(_DIGITS)))
 
 
 def _gains(measured: Bench, lists: Sequence[Rules]) -> Table:
-    """(cases, candidates): what each list adds to the first."""
+    """Computes what each list adds to the first, (cases, candidates)."""
     objectives = np.stack([_objective(measured, rules) for rules in lists], axis=1)
     return (objectives - objectives[:, :1]).round(_DIGITS)
 
 
 def _objective(measured: Bench, rules: Rules) -> Table:
-    """(cases,): mean over regions and metrics."""
+    """Averages each case's scores over regions and metrics, (cases,)."""
     return measured.counted(rules).mean(axis=(1, 2))
 
 
 def _nested(measured: Bench, paths: Paths, folds: npt.NDArray[Any]) -> Table:
-    """(cases,): each case's score under the rules of its own fold's path."""
+    """Scores each case under the rules of its own fold's path, (cases,)."""
     result = np.empty(len(folds))
     for path, rules in paths.items():
         if path is not _ALL:

@@ -32,8 +32,14 @@ BOTH_EMPTY, OTHERWISE = 1.0, 0.0  # what an undefined score counts as when cases
 
 @dataclass(frozen=True)
 class Question:
-    """What is measured: regions; metrics, all the higher the better; score(truth, prediction, spacing) -> region's
-    short name -> metric -> value. reader: of masks. lowest: probability below which no rule decides.
+    """What is measured.
+
+    Attributes:
+        regions: of the label maps.
+        metrics: names; higher must be better.
+        score: from truth, prediction and spacing to region's short name -> metric -> value.
+        reader: of masks.
+        lowest: probability below which no rule decides.
     """
 
     regions: Regions
@@ -57,7 +63,7 @@ class Packed:
     probabilities: Path | None
 
     def unpacked(self, content: bytes) -> Labels:
-        """(Z, Y, X) of the box."""
+        """Unpacks labels (Z, Y, X) of the box."""
         shape = tuple(side.stop - side.start for side in self.box)
         return np.frombuffer(zlib.decompress(content), self.kind).reshape(shape)
 
@@ -82,7 +88,7 @@ class Bench:
     scores: list[dict[str, Scores]] = field(default_factory=list)
 
     def measure(self, lists: Iterable[Rules], title: str) -> None:
-        """Sees to it that `counted`, `values` and `maps_of` know these lists."""
+        """Applies these lists and scores the label maps, so that `counted`, `values` and `maps_of` know them."""
         wanted = {key_of(rules): rules for rules in lists}
         new = {key: rules for key, rules in wanted.items() if key not in self.maps[0]}
         if not new:
@@ -94,15 +100,15 @@ class Bench:
             self.scores[number].update(scores)
 
     def maps_of(self, rules: Rules) -> list[str]:
-        """For each case a word that two lists share where they make the same label map."""
+        """Returns for each case the digest of the label map that the rules make."""
         return [maps[key_of(rules)] for maps in self.maps]
 
     def values(self, rules: Rules) -> Table:
-        """(cases, regions, metrics) as the protocol gives them, NaN where it has no value."""
+        """Returns scores (cases, regions, metrics) as the protocol gives them, NaN where it has no value."""
         return np.stack([known[name].values for known, name in zip(self.scores, self.maps_of(rules), strict=True)])
 
     def counted(self, rules: Rules) -> Table:
-        """(cases, regions, metrics) without NaN."""
+        """Returns scores (cases, regions, metrics) without NaN."""
         return np.stack([known[name].counted for known, name in zip(self.scores, self.maps_of(rules), strict=True)])
 
 
@@ -116,7 +122,7 @@ def bench(cases: Sequence[PredictedCase], question: Question, jobs: int, progres
 
 
 def key_of(rules: Rules) -> str:
-    """The rules as text."""
+    """Writes the rules as text."""
     return "\n".join(rule.model_dump_json() for rule in rules)
 
 
@@ -149,7 +155,7 @@ def _pack(question: Question, case: PredictedCase) -> Packed:
 def _measured(
     question: Question, task: tuple[Packed, Mapping[str, Rules], frozenset[str]]
 ) -> tuple[dict[str, str], dict[str, Scores]]:
-    """list's key -> label map's word, and the scores of the label maps that were not known."""
+    """Applies lists of rules to a case: the digest of each list's label map, and the scores of new label maps."""
     case, lists, known = task
     truth = case.unpacked(case.truth)
     volumes = {
@@ -157,19 +163,19 @@ def _measured(
             case.unpacked(case.labels), question.regions, case.spacing_mm, _probabilities(case, lists, question.regions)
         )
     }
-    maps, scores, words = {}, {}, {}
+    maps, scores, digests = {}, {}, {}
     for key, rules in lists.items():
         volume = _after(rules, volumes)
-        if id(volume) not in words:  # `volumes` keeps them alive
-            words[id(volume)] = _word(volume.labels)
-        maps[key] = word = words[id(volume)]
-        if word not in known and word not in scores:
-            scores[word] = _scored(question, truth, volume.labels, case)
+        if id(volume) not in digests:  # `volumes` keeps them alive
+            digests[id(volume)] = _digest(volume.labels)
+        maps[key] = digest = digests[id(volume)]
+        if digest not in known and digest not in scores:
+            scores[digest] = _scored(question, truth, volume.labels, case)
     return maps, scores
 
 
-def _word(labels: Labels) -> str:
-    """The same for the same label map, whatever its type."""
+def _digest(labels: Labels) -> str:
+    """Computes a digest that is the same for the same labels, whatever their type."""
     small = labels.astype(np.uint8, copy=False) if labels.max() <= np.iinfo(np.uint8).max else labels
     return hashlib.blake2b(np.ascontiguousarray(small).data, digest_size=16).hexdigest()
 
@@ -184,7 +190,7 @@ def _probabilities(case: Packed, lists: Mapping[str, Rules], regions: Regions) -
 
 
 def _after(rules: Rules, volumes: dict[str, Volume]) -> Volume:
-    """The rules applied; what the lists share from their beginning is done once, and labels its components once."""
+    """Applies the rules; what lists share from their beginning is done once, and its components are numbered once."""
     key = key_of(rules)
     if key not in volumes:
         volumes[key] = rules[-1].applied(_after(rules[:-1], volumes))

@@ -9,7 +9,6 @@ import numpy as np
 from nnunetv2_comnet.crossval import (
     RERUN,
     SPLITS,
-    Split,
     folds_with,
     held_out_cases,
     predicted_cases,
@@ -59,18 +58,35 @@ class MaskReader:
 def find_predictions(
     model: Path, preprocessed: Path, *, folds: Sequence[int] | None = None, with_probabilities: bool = False
 ) -> list[PredictedCase]:
-    """The held-out cases of the folds whose validation is there, or of `folds`; sorted by fold and name.
+    """Finds the held-out cases of the folds that have a validation folder, sorted by fold and name.
 
-    model: nnU-Net's folder of a trainer. preprocessed: the data set's folder in nnUNet_preprocessed, for the splits
-    and the truth. Raises `ConfigurationError` for folds that are not there, `DataError` for predictions that are
-    missing, or of cases that the fold was trained on.
+    Args:
+        model: nnU-Net's folder of a trainer.
+        preprocessed: the data set's folder in nnUNet_preprocessed, for the splits and the truth.
+        folds: None takes all that there are.
+        with_probabilities: whether the cases' probabilities are needed too.
+
+    Raises:
+        ConfigurationError: a fold is not there, or only one is.
+        DataError: a prediction is missing, or is of a case that the fold was trained on.
     """
     splits = read_splits(preprocessed / SPLITS)
     ending = read_dataset_json(model / FILE, remedy=RESTORE).file_ending
-    found = []
+    cases = []
     for fold, wanted in held_out_cases(model, splits, _chosen_folds(model, folds)).items():
-        found += _of_fold(model, preprocessed, splits, fold, wanted, ending, with_probabilities)
-    return found
+        folder, there = validation_folder(model, fold), predicted_cases(model, splits, fold, ending)
+        if missing := sorted(set(wanted) - set(there)):
+            raise DataError(
+                f"{folder} has {len(there)} of {len(wanted)} held-out cases (first missing: {missing[0]}); finish: "
+                f"{RERUN}"
+            )
+        for name in wanted:
+            truth = require_truth(preprocessed, name, ending)
+            maps = folder / f"{name}.npz" if with_probabilities else None
+            if maps is not None and not maps.is_file():
+                raise DataError(f"{maps} does not exist: rules on probabilities need it; write it with {RERUN} --npz")
+            cases.append(PredictedCase(name, fold, folder / f"{name}{ending}", truth, maps))
+    return cases
 
 
 def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
@@ -78,38 +94,12 @@ def _chosen_folds(model: Path, folds: Sequence[int] | None) -> list[int]:
     if not there:
         raise ConfigurationError(f"{model} holds no fold_*/validation: train the folds, or predict them with {RERUN}")
     if missing := sorted(set(folds or []) - set(there)):
-        raise ConfigurationError(f"{model} holds no validation of fold {missing[0]}; there are: {_listed(there)}")
+        raise ConfigurationError(
+            f"{model} holds no validation of fold {missing[0]}; there are: {', '.join(map(str, there))}"
+        )
     chosen = sorted(set(folds)) if folds else there
     if len(chosen) < 2:
         raise ConfigurationError(
             f"only fold {chosen[0]} has predictions: rules are chosen on some folds and measured on another; train more"
         )
     return chosen
-
-
-def _of_fold(
-    model: Path,
-    preprocessed: Path,
-    splits: Sequence[Split],
-    fold: int,
-    wanted: Sequence[str],
-    ending: str,
-    with_probabilities: bool,
-) -> list[PredictedCase]:
-    folder, there = validation_folder(model, fold), predicted_cases(model, splits, fold, ending)
-    if missing := sorted(set(wanted) - set(there)):
-        raise DataError(
-            f"{folder} has {len(there)} of {len(wanted)} held-out cases (first missing: {missing[0]}); finish: {RERUN}"
-        )
-    cases = []
-    for name in wanted:
-        truth = require_truth(preprocessed, name, ending)
-        maps = folder / f"{name}.npz"
-        if with_probabilities and not maps.is_file():
-            raise DataError(f"{maps} does not exist: rules on probabilities need it; write it with {RERUN} --npz")
-        cases.append(PredictedCase(name, fold, folder / f"{name}{ending}", truth, maps if with_probabilities else None))
-    return cases
-
-
-def _listed(folds: Sequence[int]) -> str:
-    return ", ".join(str(fold) for fold in folds)

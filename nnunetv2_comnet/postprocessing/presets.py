@@ -5,7 +5,7 @@ Sources: isensee2020 arXiv 2011.00848 and its Task082_BraTS_2020.py, taken over 
 which differ from the paper; fakingit2023 and fakingit2024 the repository BraTS_2023_2024_solutions; biomedmbz its
 repository, of which only the ET rule has a number (its thresholds and filters per channel are not fixed). The rule of
 `hope` is left out: it clusters patients by radiomics and has a threshold per cluster, so it is no fixed list.
-They were fitted on other data, with other models; `comnet fit-postprocessing --preset` tells whether one helps here.
+They were fitted on other data, with other models; `comnet fit-postprocessing --preset` shows whether one helps here.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Preset:
 def _nvidia(
     wt: float, tc: float, et: float, *, nesting: str, below_voxels: int, spare_up_to_voxels: int, total_voxels: int
 ) -> Rules:
-    """Thresholds, then unlikely small ET components and an unlikely small ET in all become necrosis.
+    """Applies thresholds; then unlikely small ET components and an unlikely small ET in all become necrosis.
 
     Components are face-connected: scipy's default, which the notebooks use; the paper does not say.
     """
@@ -55,7 +55,7 @@ def _nvidia(
 
 
 def _filtered(**min_voxels: int) -> Rules:
-    """Each region's 26-connected components filtered by themselves, then painted WT, TC, ET over one another.
+    """Filters each region's 26-connected components by themselves, then paints WT, TC, ET over one another.
 
     Innermost first and without taking the inner regions away, each filter meets the masks that were predicted.
     """
@@ -105,14 +105,14 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset_named(name: str) -> Preset:
-    """Raises `ConfigurationError` that lists the names."""
+    """Finds a preset. Raises `ConfigurationError` that lists the names."""
     if name not in PRESETS:
         raise ConfigurationError(f"there is no preset '{name}'; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def preset_rules(name: str, regions: Regions) -> Rules:
-    """A preset's rules for a data set; one for the resection cavity is left out where the data have none.
+    """Returns a preset's rules for a data set; one for the resection cavity is left out where the data have none.
 
     Raises `ConfigurationError` for an unknown name, or data without WT, TC or ET.
     """

@@ -16,7 +16,7 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Thresholds(Rule):
-    """Decides anew which voxels lie in a region: those of a probability over its threshold, 0.5 where none is given.
+    """Decides which voxels lie in a region: those of a probability over its threshold, 0.5 where none is given.
 
     nesting: "none" paints regions over one another, as nnU-Net does (ET is painted wherever it is likely); "full"
     paints a region only inside all regions around it, ET in TC in WT; "outermost" only inside the outermost.

@@ -1,4 +1,4 @@
-"""A protocol's scores as the fitting asks for them: a value that worker processes can be handed."""
+"""A protocol's scores as the fitting asks for them, in a form that can be sent to worker processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ProtocolScore:
-    """score_case of one protocol, with the metrics that count."""
+    """Scores cases by one protocol, with the metrics that count."""
 
     protocol: str
     regions: Regions
@@ -30,7 +30,7 @@ class ProtocolScore:
 
 
 def protocol_score(protocol: str, regions: Regions, metric: str | None) -> ProtocolScore:
-    """metric: a key of METRICS; None: lesion-wise Dice, or Dice where the protocol has no lesion-wise scores.
+    """Chooses a metric (a key of METRICS); None: lesion-wise Dice, or Dice where the protocol has no such scores.
 
     Raises `ConfigurationError` for an unknown protocol or metric, or one that the protocol has not.
     """

@@ -24,7 +24,7 @@ class RuleFile:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Whole or not at all."""
+        """Writes the file whole or not at all."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "written_by": f"nnunetv2-comnet {__version__}",
@@ -35,7 +35,7 @@ class RuleFile:
         write_json(path, {**content, "evidence": dict(self.evidence)})
 
     def for_regions(self, regions: Mapping[str, tuple[int, ...]]) -> Regions:
-        """The regions of the data at hand. Raises `ConfigurationError` where the file is of others."""
+        """Checks that the file is of these regions, which it returns. Raises `ConfigurationError` where it is not."""
         if self.regions is not None and dict(self.regions) != dict(regions):
             raise ConfigurationError(
                 f"these rules were made for regions {_in_words(self.regions)}, where this model has "

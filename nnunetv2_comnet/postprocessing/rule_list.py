@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nnunetv2_comnet.errors import ConfigurationError
+from nnunetv2_comnet.files import first_fault
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds
 from nnunetv2_comnet.postprocessing.rules import DropSmallComponents, DropSmallTotal, FillHoles, Rule
 from nnunetv2_comnet.postprocessing.volume import Volume
@@ -30,7 +31,7 @@ def apply_rules(rules: Iterable[Rule], volume: Volume) -> Volume:
 
 
 def parse_rule(values: Any) -> Rule:
-    """A rule from plain values, e.g. {"rule": "fill-holes", "region": "WT"}.
+    """Reads a rule from plain values, e.g. {"rule": "fill-holes", "region": "WT"}.
 
     Raises `ConfigurationError` that names the rule and the parameter.
     """
@@ -41,19 +42,13 @@ def parse_rule(values: Any) -> Rule:
     try:
         return KINDS[name](**{key: value for key, value in values.items() if key != DESCRIPTION})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"rule {name}: {where + ': ' if where else ''}{_plainly(first['msg'])}") from error
+        raise ConfigurationError(f"rule {name}: {first_fault(error)}") from error
 
 
 def require_usable(rules: Sequence[Rule], regions: Regions) -> None:
     """Raises `ConfigurationError` for a rule of an unknown region, or thresholds that come after another rule."""
     for number, rule in enumerate(rules):
         if isinstance(rule, Thresholds) and number > 0:
-            raise ConfigurationError("thresholds decide every voxel anew: they can only be the first rule")
+            raise ConfigurationError("thresholds decide every voxel again: they can only be the first rule")
         for name in rule.region_names:
             regions.named(name)
-
-
-def _plainly(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should", "should")

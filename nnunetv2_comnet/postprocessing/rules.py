@@ -40,18 +40,18 @@ class Rule(BaseModel, ABC):
 
     @abstractmethod
     def applied(self, volume: Volume) -> Volume:
-        """The volume with a new label map; itself where nothing changes."""
+        """Returns the volume with a new label map; itself where nothing changes."""
 
     @abstractmethod
     def describe(self) -> str:
-        """The rule as one sentence without a stop."""
+        """Describes the rule in one sentence without a stop."""
 
     def as_json(self) -> dict[str, Any]:
-        """The parameters that are set, the rule's name first."""
+        """Returns the parameters that are set, the rule's name first."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def in_voxels(self, voxel_mm3: float) -> "Rule":
-        """The same rule with its sizes in voxels of `voxel_mm3`."""
+        """Returns the same rule with its sizes in voxels of `voxel_mm3`."""
         values = self.as_json()
         for name, value in self.as_json().items():
             if name.endswith("_mm3"):
@@ -61,7 +61,29 @@ class Rule(BaseModel, ABC):
         return type(self)(**values)
 
 
-class DropSmallComponents(Rule):
+class _LeastSize(Rule, ABC):
+    """A rule on one region with a least size, in voxels or in mm3."""
+
+    rule: str
+    region: str
+    min_voxels: Voxels | None = None
+    min_mm3: Mm3 | None = None
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "_LeastSize":
+        if (self.min_voxels is None) == (self.min_mm3 is None):
+            raise ValueError("give min_voxels or min_mm3, one of the two")
+        return self
+
+    def least_size(self, volume: Volume) -> int:
+        """Computes the least size in voxels, however it was given."""
+        if self.min_voxels is not None:
+            return self.min_voxels
+        assert self.min_mm3 is not None
+        return least_voxels(self.min_mm3, volume.voxel_mm3)
+
+
+class DropSmallComponents(_LeastSize):
     """Drops the components of a region that have fewer voxels than `min_voxels` (or less than `min_mm3`).
 
     A dropped voxel leaves the region and those inside it; with `keep_inner` only the region itself, as where regions
@@ -69,22 +91,14 @@ class DropSmallComponents(Rule):
     """
 
     rule: Literal["drop-small-components"] = "drop-small-components"
-    region: str
-    min_voxels: Voxels | None = None
-    min_mm3: Mm3 | None = None
     spare_up_to_voxels: int = Field(default=0, ge=0)
     keep_inner: bool = False
     connectivity: Connectivity = 26
 
-    @model_validator(mode="after")
-    def _one_size(self) -> "DropSmallComponents":
-        require_one_size(self.min_voxels, self.min_mm3)
-        return self
-
     def applied(self, volume: Volume) -> Volume:
         region = volume.regions.named(self.region)
         components = volume.components(region, self.connectivity)
-        small = components.sizes < size_of(volume, self.min_voxels, self.min_mm3)
+        small = components.sizes < self.least_size(volume)
         doomed = small & (components.sizes > self.spare_up_to_voxels)
         return volume.changed(components, doomed, volume.regions.left(region, keep_inner=self.keep_inner))
 
@@ -96,7 +110,7 @@ class DropSmallComponents(Rule):
         )
 
 
-class DropSmallTotal(Rule):
+class DropSmallTotal(_LeastSize):
     """Drops a region altogether where it has fewer voxels than `min_voxels` (or less than `min_mm3`) in all.
 
     For ET it is the BraTS rule: too little enhancing tumour becomes necrosis. With `below_mean_probability` only where
@@ -104,15 +118,7 @@ class DropSmallTotal(Rule):
     """
 
     rule: Literal["drop-small-total"] = "drop-small-total"
-    region: str
-    min_voxels: Voxels | None = None
-    min_mm3: Mm3 | None = None
     below_mean_probability: float | None = Field(default=None, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "DropSmallTotal":
-        require_one_size(self.min_voxels, self.min_mm3)
-        return self
 
     @property
     def uses_probabilities(self) -> bool:
@@ -122,7 +128,7 @@ class DropSmallTotal(Rule):
         region = volume.regions.named(self.region)
         components = volume.components(region, 26)
         total = int(components.sizes.sum())
-        if total >= size_of(volume, self.min_voxels, self.min_mm3) or not total:
+        if total >= self.least_size(volume) or not total:
             return volume
         if self.below_mean_probability is not None:
             mean = float(volume.probability(region)[volume.regions.mask(volume.labels, region)].mean(dtype=np.float64))
@@ -173,34 +179,20 @@ class FillHoles(Rule):
 
 
 def least_voxels(mm3: float, voxel_mm3: float) -> int:
-    """The fewest voxels that make up a volume; 50 mm3 are 50 voxels of 0.9999999 mm3."""
+    """Computes the fewest voxels that make up a volume; 50 mm3 are 50 voxels of 0.9999999 mm3."""
     return math.ceil(mm3 / voxel_mm3 * (1 - TOLERANCE))
 
 
 def most_voxels(mm3: float, voxel_mm3: float) -> int:
-    """The most voxels that fit into a volume."""
+    """Computes the most voxels that fit into a volume."""
     return math.floor(mm3 / voxel_mm3 * (1 + TOLERANCE))
 
 
-def size_of(volume: Volume, min_voxels: int | None, min_mm3: float | None) -> int:
-    """The least size in voxels, however it was given."""
-    if min_voxels is not None:
-        return min_voxels
-    assert min_mm3 is not None
-    return least_voxels(min_mm3, volume.voxel_mm3)
-
-
 def every(components: Components) -> Mask:
-    """All components, not the outside."""
+    """Chooses all components, not the outside."""
     return components.sizes > 0
 
 
-def require_one_size(voxels: int | None, mm3: float | None) -> None:
-    """Exactly one of the two; a ValueError, which pydantic reports."""
-    if (voxels is None) == (mm3 is None):
-        raise ValueError("give min_voxels or min_mm3, one of the two")
-
-
 def size_in_words(voxels: int | None, mm3: float | None) -> str:
-    """ "50 voxels" or "50 mm3"."""
+    """Writes "50 voxels" or "50 mm3"."""
     return f"{voxels} voxels" if voxels is not None else f"{mm3:g} mm3"

@@ -32,7 +32,7 @@ _PROTOCOL = 4  # read by every Python that nnU-Net runs on
 def apply_rule(
     segmentation: npt.NDArray[Any], *, rule: Mapping[str, Any], regions: Mapping[str, Sequence[int]]
 ) -> npt.NDArray[Any]:
-    """What the pickle names: one rule on a label map (Z, Y, X) of any type, which the result keeps.
+    """Applies one rule to a label map (Z, Y, X) of any type, which the result keeps; the pickle names this function.
 
     rule: parameters as in comnet_postprocessing.json. regions: name -> labels, in dataset.json's order.
     """
@@ -42,7 +42,7 @@ def apply_rule(
 
 
 def stock_rules(rules: Rules, voxel_mm3: float | None) -> Rules:
-    """The rules with all sizes in voxels of `voxel_mm3` (None: voxels differ between cases).
+    """Gives the rules all sizes in voxels of `voxel_mm3` (None: voxels differ between cases).
 
     Raises `ConfigurationError` that says why the stock command cannot apply them.
     """
@@ -55,7 +55,7 @@ def stock_rules(rules: Rules, voxel_mm3: float | None) -> Rules:
 
 
 def write_pickle(path: Path, rules: Rules, regions: Mapping[str, Sequence[int]], voxel_mm3: float | None) -> None:
-    """nnU-Net's postprocessing.pkl: ([function, ...], [keywords, ...]). Raises as `stock_rules` does."""
+    """Writes nnU-Net's postprocessing.pkl: ([function, ...], [keywords, ...]). Raises as `stock_rules` does."""
     plain = {name: list(labels) for name, labels in regions.items()}
     keywords = [{"rule": rule.as_json(), "regions": plain} for rule in stock_rules(rules, voxel_mm3)]
     with written_whole(path) as temporary, open(temporary, "wb") as stream:
@@ -63,7 +63,7 @@ def write_pickle(path: Path, rules: Rules, regions: Mapping[str, Sequence[int]],
 
 
 def read_pickle(path: Path) -> list[tuple[Callable[..., npt.NDArray[Any]], dict[str, Any]]]:
-    """The functions of a postprocessing.pkl with their keywords, in order; nothing that it names is called.
+    """Reads the functions of a postprocessing.pkl with their keywords, in order; nothing that it names is called.
 
     Raises `DataError` for a file that cannot be read or names anything but nnU-Net's function or ours,
     `ConfigurationError` for another kind of pickle.

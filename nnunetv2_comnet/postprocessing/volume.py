@@ -34,8 +34,12 @@ class Components:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """labels: (Z, Y, X). spacing_mm: of the three axes, None where it is not known (nnU-Net's stock command).
-    probabilities: (R, Z, Y, X) in the order of the regions, None where they are not known.
+    """A patient's label map and probabilities.
+
+    Attributes:
+        labels: (Z, Y, X).
+        spacing_mm: of the three axes, None where it is not known (nnU-Net's stock command).
+        probabilities: (R, Z, Y, X) in the order of the regions, None where they are not known.
     """
 
     labels: Labels
@@ -60,12 +64,12 @@ class Volume:
         return self.probabilities
 
     def probability(self, region: str) -> npt.NDArray[np.floating]:
-        """(Z, Y, X) of one region. Raises as `known_probabilities` does."""
+        """Returns the probabilities (Z, Y, X) of one region. Raises as `known_probabilities` does."""
         one: npt.NDArray[np.floating] = self.known_probabilities[list(self.regions).index(region)]
         return one
 
     def components(self, region: str, connectivity: Connectivity) -> Components:
-        """The components of a region, 6-, 18- or 26-connected; labelled once."""
+        """Numbers the components of a region, 6-, 18- or 26-connected; once."""
         key = (region, connectivity)
         if key not in self._kept:
             mask = self.regions.mask(self.labels, region)
@@ -83,7 +87,7 @@ class Volume:
         return self._kept[key]
 
     def holes(self, region: str, connectivity: Connectivity) -> Components:
-        """The parts of the outside that a region encloses: those from which no path leads to the volume's border."""
+        """Numbers the holes of a region: parts of the outside from which no path leads to the volume's border."""
         key = ("holes", region, connectivity)
         if key not in self._kept:
             mask = self.regions.mask(self.labels, region)
@@ -99,9 +103,9 @@ class Volume:
         return self._kept[key]
 
     def changed(self, components: Components, chosen: Mask, lookup: Lookup) -> "Volume":
-        """This volume with new labels in the chosen components (components + 1,); itself where nothing changes.
+        """Gives the chosen components (components + 1,) new labels; returns this volume where nothing changes.
 
-        The same choice gives the same volume: sizes between two components' sizes are told apart by none.
+        The same choice gives the same volume, so that sizes that drop the same components share all later work.
         """
         if not chosen[1:].any():
             return self
@@ -111,7 +115,7 @@ class Volume:
         return self._made[key]
 
     def with_labels(self, labels: Labels) -> "Volume":
-        """Another label map of the same patient."""
+        """Returns the same patient with another label map."""
         return replace(self, labels=labels, _kept={}, _made={})
 
     def _relabelled(self, components: Components, chosen: Mask, lookup: Lookup) -> "Volume":

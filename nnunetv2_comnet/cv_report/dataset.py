@@ -14,7 +14,7 @@ SHOWN_CHANNEL = "flair"  # of the slices, where a dataset has it; else its last 
 
 @dataclass(frozen=True)
 class CvDataset:
-    """description: dataset.json. reference: the folder of true masks. raw: nnUNet_raw's folder, where there is one."""
+    """description: dataset.json; reference: the folder of true masks; raw: nnUNet_raw's folder, where there is one."""
 
     name: str
     description: DatasetJson
@@ -35,7 +35,7 @@ class CvDataset:
         return number, names[number]
 
     def image(self, case: str, channel: int) -> Path | None:
-        """The file of a case's channel, None where it is not to be found."""
+        """Finds the file of a case's channel; None where it does not exist."""
         if self.raw is None:
             return None
         listed = (self.description.dataset or {}).get(case)

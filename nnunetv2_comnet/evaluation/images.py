@@ -1,4 +1,4 @@
-"""Reads label maps and maps of numbers, and says in one line what is wrong with one."""
+"""Label maps and maps of numbers, read with one line that says what is wrong."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ def read_image(path: Path) -> Image:
 
 
 def unknown_labels(image: Image, known: Collection[int]) -> str:
-    """The labels of an image that are none of `known`, as text; empty where there is none."""
+    """Lists the labels of an image that are none of `known`, as text; empty where there is none."""
     found = np.unique(image.voxels)
     strange = [value for value in found.tolist() if value != 0 and value not in known]
     return ", ".join(f"{value:g}" for value in strange[:5]) + (", ..." if len(strange) > 5 else "")
 
 
 def label_map(image: Image) -> npt.NDArray[np.uint8]:
-    """The voxels as small integers, after `unknown_labels` found nothing."""
+    """Returns the voxels as small integers, after `unknown_labels` found nothing."""
     return image.voxels.astype(np.uint8)

@@ -39,7 +39,7 @@ LEVELS = tuple(
 
 
 def encode_case(volumes: CaseVolumes, budget_bytes: float) -> dict[str, Any]:
-    """The case as JSON for the page, at the first of `LEVELS` whose text fits the budget (the last, if none does).
+    """Writes the case as JSON for the page, at the first of `LEVELS` whose text fits the budget (else the last).
 
     shape_zyx and spacing_mm_zyx are of the coded voxels; `layers` has kind ("image", "truth", "prediction", "map"),
     name, coding ("picture" of slices side by side, or "deflate") and base64 data.
@@ -72,35 +72,33 @@ def encode_case(volumes: CaseVolumes, budget_bytes: float) -> dict[str, Any]:
 
 
 def _pictures(volumes: CaseVolumes) -> list[_Picture]:
-    """Every scan and map."""
+    """Scales every scan and map to 0..255."""
+    tops = {name: values / MAPS[name] for name, values in volumes.maps.items()}
     scans = [("image", name, _grey(volume)) for name, volume in volumes.images.items()]
-    maps = [
-        ("map", name, (np.clip(values / MAPS[name], 0, 1) * 255).astype(np.float32))
-        for name, values in volumes.maps.items()
-    ]
-    return [*scans, *maps]
+    return [*scans, *(("map", name, (np.clip(v, 0, 1) * 255).astype(np.float32)) for name, v in tops.items())]
 
 
 def _layers(volumes: CaseVolumes, pictures: Sequence[_Picture], level: Level, made: dict[Any, Layer]) -> list[Layer]:
-    """All layers at a level; those that an earlier level made alike are taken from `made`."""
-    steps = _steps(volumes, level)
-    wanted: list[tuple[str, str, int, Callable[[], Layer]]] = []
-    for kind, name, values in pictures:
-        quality = _MAP_QUALITY if kind == "map" else level.quality
-        wanted.append((kind, name, quality, partial(_picture, values, steps, quality)))
-    for kind in ("truth", "prediction"):
-        labels = getattr(volumes, kind)
-        if labels is not None:
-            wanted.append((kind, kind, 0, partial(_mask, labels, steps)))
-    for kind, name, quality, make in wanted:
+    """Makes all layers at a level; those that an earlier level made alike are taken from `made`."""
+    steps, layers = _steps(volumes, level), []
+
+    def add(kind: str, name: str, quality: int, make: Callable[[], Layer]) -> None:
         key = (kind, name, steps, quality)
         if key not in made:
             made[key] = {"kind": kind, "name": name, **make()}
-    return [made[kind, name, steps, quality] for kind, name, quality, _ in wanted]
+        layers.append(made[key])
+
+    for kind, name, values in pictures:
+        quality = _MAP_QUALITY if kind == "map" else level.quality
+        add(kind, name, quality, partial(_picture, values, steps, quality))
+    for kind, labels in (("truth", volumes.truth), ("prediction", volumes.prediction)):
+        if labels is not None:
+            add(kind, kind, 0, partial(_mask, labels, steps))
+    return layers
 
 
 def _grey(volume: Volume) -> npt.NDArray[np.float32]:
-    """Scaled to 0..255; 0 stays black unless values below it occur (images that were normalised)."""
+    """Scales to 0..255; 0 stays black unless values below it occur (images that were normalised)."""
     values = np.nan_to_num(volume.astype(np.float32))
     inside = values[values != 0]
     if not inside.size:
@@ -113,7 +111,7 @@ def _grey(volume: Volume) -> npt.NDArray[np.float32]:
 
 
 def _steps(volumes: CaseVolumes, level: Level) -> tuple[int, int, int]:
-    """How many voxels become one along each axis, so that coded voxels are as near a cube as whole numbers allow."""
+    """Computes how many voxels become one along each axis, so that coded voxels are nearly cubes."""
     wanted = level.coarseness * min(volumes.spacing_mm_zyx)
     z, y, x = (max(1, int(wanted / spacing + 1e-6)) for spacing in volumes.spacing_mm_zyx)
     return z, y, x
@@ -124,7 +122,7 @@ def _voxels(volume: Volume, steps: tuple[int, int, int]) -> int:
 
 
 def _sampled(volume: Volume, steps: tuple[int, int, int]) -> Volume:
-    """The voxel in the middle of each block: labels cannot be averaged."""
+    """Takes the voxel in the middle of each block: labels cannot be averaged."""
     middles = [
         np.minimum(np.arange(0, size, step) + (step - 1) // 2, size - 1)
         for size, step in zip(volume.shape, steps, strict=True)
@@ -134,7 +132,7 @@ def _sampled(volume: Volume, steps: tuple[int, int, int]) -> Volume:
 
 
 def _averaged(volume: npt.NDArray[np.float32], steps: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """The mean of each block; blocks that the border cuts hold fewer voxels."""
+    """Averages each block; blocks that the border cuts hold fewer voxels."""
     for axis, step in enumerate(steps):
         if step > 1:
             begins = np.arange(0, volume.shape[axis], step)
@@ -145,7 +143,7 @@ def _averaged(volume: npt.NDArray[np.float32], steps: tuple[int, int, int]) -> n
 
 
 def _start(volumes: CaseVolumes, steps: tuple[int, int, int], shape: tuple[int, ...]) -> list[int]:
-    """Per axis the slice with the most tumour, of the truth where it has any, else of the prediction; the middle."""
+    """Chooses per axis the slice with the most tumour, true before predicted; the middle one without any."""
     for labels in (volumes.truth, volumes.prediction):
         if labels is not None and labels.any():
             areas = [np.count_nonzero(labels, axis=tuple(other for other in range(3) if other != a)) for a in range(3)]
@@ -159,7 +157,7 @@ def _mask(labels: Volume, steps: tuple[int, int, int]) -> Layer:
 
 
 def _picture(values: npt.NDArray[np.float32], steps: tuple[int, int, int], quality: int) -> Layer:
-    """All slices in one picture, row after row: slice z is tile z, counted along rows of `columns` tiles."""
+    """Codes all slices as one picture, row after row: slice z is tile z, counted along rows of `columns` tiles."""
     from PIL import Image
 
     volume = _averaged(values, steps)
@@ -177,7 +175,7 @@ def _picture(values: npt.NDArray[np.float32], steps: tuple[int, int, int], quali
 
 @cache
 def _format() -> str:
-    """WebP takes 0.6 of JPEG's bytes; some builds of Pillow lack it."""
+    """Chooses WebP, which takes 0.6 of JPEG's bytes, where this build of Pillow has it."""
     from PIL import features
 
     return "WEBP" if features.check("webp") else "JPEG"

@@ -44,12 +44,12 @@ def write_page(
 
 
 def case_element(number: int, content: dict[str, Any]) -> bytes:
-    """The element that holds a case's data, which the browser neither runs nor draws."""
+    """Writes the element that holds a case's data, which the browser neither runs nor draws."""
     return f'<script type="application/json" id="case-{number}">{as_script_text(content)}</script>\n'.encode("ascii")
 
 
 def as_script_text(value: Any) -> str:
-    """JSON that may stand inside a script element: no end tag, no comment, nothing but ASCII."""
+    """Writes JSON that may stand inside a script element: no end tag, no comment, only ASCII."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

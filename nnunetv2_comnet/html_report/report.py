@@ -1,7 +1,7 @@
-"""All of the report: finds the cases, orders them, packs them one by one, and writes the page whole."""
+"""The report: finds the cases, orders them, packs them one by one, and writes the page whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -33,9 +33,17 @@ _EXTRA_COLOUR = "#7aa2ff"
 class ReportInput:
     """What goes into the page.
 
-    evaluations: by the name to show; the first one orders the cases. channels: empty for a choice by itself.
-    most_cases: how many cases can be looked through, the worst ones; None for all. most_megabytes: what the page may
-    take; a case that needs more than its share is shown more coarsely. figures: PNG; tables: CSV; records: JSON.
+    Attributes:
+        sources: the folders of the cases' files.
+        title: of the page.
+        evaluations: by the name to show; the first one orders the cases.
+        figures: PNG files.
+        tables: CSV files.
+        records: JSON files of what was run.
+        channels: names of those to show; empty: see `Sources.choose_channels`.
+        most_cases: how many cases can be looked through, the worst ones; None for all.
+        most_megabytes: what the page may take; a case that needs more than its share is shown more coarsely.
+        jobs: processes.
     """
 
     sources: Sources
@@ -72,11 +80,11 @@ class Written:
 def write_report(target: Path, report: ReportInput, progress: Progress = silent) -> Written:
     """Writes the page, whole or not at all.
 
-    Raises `ConfigurationError` for a channel that there is not or a size that the figures alone exceed, `DataError`
-    where there is nothing to show.
+    Raises `ConfigurationError` for an unknown channel or a size that the figures alone exceed, `DataError` where there
+    is nothing to show.
     """
     sources = report.sources
-    files = _FilesOf(sources, sources.choose_channels(report.channels, len(sources.cases)))
+    files = partial(sources.files, channels=sources.choose_channels(report.channels, len(sources.cases)))
     evaluations, order, ordered_by = _order(report, files, progress)
     if not order and not report.figures and not report.tables:
         raise DataError("there is no case to report; name folders with -pred, -ref or --evaluation, or give figures")
@@ -93,17 +101,10 @@ def write_report(target: Path, report: ReportInput, progress: Progress = silent)
     return Written(len(order), len(shown), size)
 
 
-@dataclass(frozen=True)
-class _FilesOf:
-    sources: Sources
-    channels: Sequence[str]
-
-    def __call__(self, case: str) -> CaseFiles:
-        return self.sources.files(case, self.channels)
-
-
-def _order(report: ReportInput, files: _FilesOf, progress: Progress) -> tuple[dict[str, Evaluation], list[str], str]:
-    """The evaluations (Dice alone, where none is given but truths are), all cases in order, the order in words."""
+def _order(
+    report: ReportInput, files: scores.Files, progress: Progress
+) -> tuple[dict[str, Evaluation], list[str], str]:
+    """Orders the cases: the evaluations (Dice where only truths are given), all cases, the order in words."""
     sources, evaluations = report.sources, dict(report.evaluations)
     if not evaluations and sources.reference and sources.predictions:
         evaluations["Dice"] = scores.dice_only(sources.cases, files, sources.regions, progress)
@@ -113,14 +114,12 @@ def _order(report: ReportInput, files: _FilesOf, progress: Progress) -> tuple[di
     first = next(iter(evaluations.values()))
     metric = scores.ranking_metric(first)
     ordered_by = f"worst first: mean {metric.label} over the regions" if metric else "by name"
-    order = list(
-        dict.fromkeys([*scores.by_score(first), *(c for e in evaluations.values() for c in scores.by_score(e))])
-    )
-    return evaluations, [*order, *sorted(set(sources.cases) - set(order))], ordered_by
+    order = [case for evaluation in evaluations.values() for case in scores.by_score(evaluation)]
+    return evaluations, list(dict.fromkeys([*order, *sorted(sources.cases)])), ordered_by
 
 
 def _budget(report: ReportInput, cases: int) -> float:
-    """Characters that a case's layers may take."""
+    """Computes how many characters a case's layers may take."""
     allowed = report.most_megabytes * MEGABYTE * (1 - _SPARE)
     left = allowed - sum(path.stat().st_size for path in report.figures) * 4 / 3
     if left < _LEAST_PER_CASE * cases:
@@ -134,7 +133,7 @@ def _budget(report: ReportInput, cases: int) -> float:
 def _pack(
     cases: Sequence[CaseFiles], budget: float, jobs: int, target: IO[bytes], progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Writes every case's element to `target`; what the list of cases says of each: its number, its notes."""
+    """Writes every case's element to `target`; returns by case its number and its notes."""
     listed = {}
     encoded = run_all(partial(_encoded, budget=budget), cases, jobs, name=lambda files: files.case)
     for number, content in progress(enumerate(encoded), "packing", len(cases)):
@@ -169,21 +168,18 @@ def _index(
         "tables": [read_table(path) for path in [*report.tables, *([] if evaluations else _volumes(sources))]],
         "labels": _labels(sources.regions),
         "maps": [{"name": name, "top": top} for name, top in MAPS.items()],
-        "run": [{"title": section.title, "rows": section.rows} for section in sections],
+        "run": [asdict(section) for section in sections],
     }
 
 
 def _volumes(sources: Sources) -> list[Path]:
-    """The tables of volumes that `comnet predict` wrote: of new patients, all that there is in numbers."""
+    """Lists the tables of volumes that `comnet predict` wrote: the only numbers of new patients."""
     return [path for folder in sources.predictions for path in sorted(folder.glob("volumes*.csv"))]
 
 
 def _labels(regions: Regions) -> list[dict[str, Any]]:
-    """Number, name and colour of every label that a region holds, as figures.py draws them."""
-    found = sorted(regions.known)
-    alone = {labels[0]: name for name, labels in regions.items() if len(labels) == 1}
-    colours = {label: (colour, name) for label, (colour, name) in COLOURS.items()}
-    colours[EXTRA] = (_EXTRA_COLOUR, alone.get(EXTRA, f"label {EXTRA}"))
-    return [
-        {"label": label, "colour": colours[label][0], "name": colours[label][1]} for label in found if label in colours
-    ]
+    """Lists number, name and colour of every label that a region holds, as figures.py draws them."""
+    extra = next((name for name, labels in regions.items() if labels == (EXTRA,)), f"label {EXTRA}")
+    colours = {**COLOURS, EXTRA: (_EXTRA_COLOUR, extra)}
+    known = sorted(regions.known & colours.keys())
+    return [{"label": label, "colour": colours[label][0], "name": colours[label][1]} for label in known]

@@ -15,7 +15,6 @@ from nnunetv2_comnet.run_record import CaseEntry, read_run_record
 
 _MOST_ROWS = 120
 _BESIDE = ("comnet_run*.json", "postprocessing*.json", "postprocessing*.pkl", "plans.json", "dataset.json")
-_LONG = {"plans.json"}  # told by name and hash only
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Section:
 def run_sections(
     predictions: Sequence[Path], reference: Path | None, evaluations: Mapping[str, Evaluation], extra: Sequence[Path]
 ) -> list[Section]:
-    """Sections for the page. `extra`: JSON files named by the user, nnU-Net's splits_final.json among them.
+    """Makes the sections of the page. `extra`: JSON files named by the user, nnU-Net's splits_final.json among them.
 
     Raises `DataError` for a file of `extra` that cannot be read.
     """
@@ -42,14 +41,14 @@ def run_sections(
     sections += [_of_file(path) for path in _splits_near(reference) if path.resolve() not in named]
     for name, evaluation in evaluations.items():
         if evaluation.reference:
-            told: dict[str, Any] = {"protocol": evaluation.protocol, "reference": evaluation.reference}
-            told |= {"prediction": evaluation.prediction, "cases": len(evaluation.cases), **evaluation.information}
-            sections.append(Section(f"Evaluation {name}", _first_rows(told)))
+            content = {what: getattr(evaluation, what) for what in ("protocol", "reference", "prediction")}
+            content |= {"cases": len(evaluation.cases), **evaluation.information}
+            sections.append(Section(f"Evaluation {name}", _first_rows(content)))
     return [*sections, Section("This page", [("written by", f"nnunetv2-comnet {__version__}")])]
 
 
 def failures(predictions: Sequence[Path]) -> dict[str, str]:
-    """case -> why `comnet predict` has no prediction of it."""
+    """Reads why `comnet predict` has no prediction of a case, by case."""
     found: dict[str, str] = {}
     for folder in predictions:
         for path in sorted(folder.glob("failures*.json")):
@@ -69,7 +68,7 @@ def _of_file(path: Path) -> Section:
         record = read_run_record(path)
         return Section(title, [*_rows(record.model_extra or {}), *_of_times(record.cases)])
     content = read_json(path)
-    if path.name in _LONG:
+    if path.name == "plans.json":  # too long for a page
         name = content.get("plans_name") if isinstance(content, dict) else None
         return Section(title, [("name", str(name)), digest])
     if content and is_splits(content):
@@ -85,7 +84,7 @@ def _first_rows(content: Any) -> list[tuple[str, str]]:
 
 
 def _rows(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested content as rows: "options: tile_step_size" = "0.5". Lists of plain values stay one row."""
+    """Flattens nested content to rows: "options: tile_step_size" = "0.5". Lists of plain values stay one row."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _rows(inner, f"{name}: {key}" if name else str(key))
@@ -123,6 +122,6 @@ def _of_splits(content: Sequence[Split]) -> Iterator[tuple[str, str]]:
 
 
 def _splits_near(reference: Path | None) -> list[Path]:
-    """The splits beside the truth: nnU-Net keeps both in its folder of preprocessed data."""
+    """Finds the splits beside the truth: nnU-Net keeps both in its folder of preprocessed data."""
     path = reference.resolve().parent / SPLITS if reference else None
     return [path] if path and path.is_file() else []

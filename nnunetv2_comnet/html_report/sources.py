@@ -59,7 +59,7 @@ class Sources:
 
     @property
     def ending(self) -> str:
-        """Of images and label maps."""
+        """The ending of images and label maps."""
         return (self.dataset.file_ending if self.dataset else "") or ENDING
 
     @cached_property
@@ -82,14 +82,14 @@ class Sources:
         return sorted(names or {match[1] for match in self._image_names()})
 
     def files(self, case: str, channels: Sequence[str]) -> CaseFiles:
-        """The case's files, images of the channels named."""
+        """Finds the case's files, images of the channels named."""
         home = next((folder for folder in self.predictions if (folder / f"{case}{self.ending}").is_file()), None)
+        numbers = {name: number for number, name in self.channels.items()}
         images = {
             name: path
-            for number, name in self.channels.items()
-            if name in channels and self.images and (path := self.images / f"{case}_{number}{self.ending}").is_file()
+            for name in channels
+            if self.images and (path := self.images / f"{case}_{numbers[name]}{self.ending}").is_file()
         }
-        images = {name: images[name] for name in channels if name in images}
         truth = self.reference / f"{case}{self.ending}" if self.reference else None
         return CaseFiles(
             case,
@@ -100,9 +100,9 @@ class Sources:
         )
 
     def choose_channels(self, wanted: Sequence[str], cases: int) -> list[str]:
-        """`wanted` by the dataset's names; none wanted: those that show most, and of few cases the others after them.
+        """Finds the channels `wanted`; none wanted: those that show most, and of few cases the others after them.
 
-        Raises `ConfigurationError` for a channel that there is not.
+        Raises `ConfigurationError` for an unknown channel.
         """
         names = list(self.channels.values())
         if not wanted:

@@ -10,7 +10,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def is_png(path: Path) -> bool:
-    """Whether the file exists and begins as a PNG does."""
+    """Says whether the file exists and begins as a PNG does."""
     try:
         with open(path, "rb") as stream:
             return stream.read(len(_PNG)) == _PNG
@@ -19,7 +19,7 @@ def is_png(path: Path) -> bool:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """A CSV file with a header as title, header and rows of text. Raises `DataError` where it is not one."""
+    """Reads a CSV file as title, header and rows of text. Raises `DataError` where it is not one."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             rows = [row for row in csv.reader(stream) if row]
@@ -31,7 +31,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def with_ending(paths: list[Path], ending: str) -> list[Path]:
-    """Files as they are; of a folder, its files with that ending, by name. Raises `DataError` for what is not there."""
+    """Lists files, and of a folder its files with that ending, by name. Raises `DataError` for what is not there."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():

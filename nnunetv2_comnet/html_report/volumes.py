@@ -1,7 +1,7 @@
 """One case's volumes on one grid, turned as figures.py hangs them, cut to the head.
 
-Arrays are (z, y, x) = (to superior, to posterior, to the patient's left). What cannot be shown is told in a sentence;
-one bad file does not take the others away.
+Arrays are (z, y, x) = (to superior, to posterior, to the patient's left). A sentence says what cannot be shown;
+one bad file does not keep the others out.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.grid import Grid, box_around
-from nnunetv2_comnet.html_report.sources import CaseFiles
+from nnunetv2_comnet.html_report.sources import MAPS, CaseFiles
 from nnunetv2_comnet.nifti import read_sitk
 
 Volume = npt.NDArray[Any]
@@ -23,9 +23,14 @@ _MARGIN_VOXELS = 2
 
 @dataclass
 class CaseVolumes:
-    """What was read of a case. maps: the maximum over the regions of each kind's absolute value.
+    """What was read of a case.
 
-    offset_zyx: where the arrays begin in the oriented volume of shape full_zyx. notes: what is missing, and why.
+    Attributes:
+        spacing_mm_zyx: edge lengths of a voxel in mm.
+        full_zyx: the oriented volume's shape in voxels.
+        offset_zyx: where the arrays, which are cut, begin in it.
+        maps: by kind, the maximum over the regions of its absolute value.
+        notes: what is missing, and why.
     """
 
     case: str
@@ -40,7 +45,7 @@ class CaseVolumes:
 
     @property
     def arrays(self) -> list[Volume]:
-        """All that is there."""
+        """All arrays that were read."""
         labels = [volume for volume in (self.truth, self.prediction) if volume is not None]
         return [*self.images.values(), *labels, *self.maps.values()]
 
@@ -73,7 +78,7 @@ def read_case(files: CaseFiles) -> CaseVolumes:
 
 
 def read_labels(*paths: Path) -> list[Volume]:
-    """Label maps, oriented, uint8. Raises `DataError` where one is unreadable or on another grid than the first."""
+    """Reads label maps, oriented, uint8. Raises `DataError` where one is unreadable or on another grid."""
     found = [_read(path) for path in paths]
     for path, (_, grid) in zip(paths, found, strict=True):
         if difference := grid.difference(found[0][1]):
@@ -82,7 +87,7 @@ def read_labels(*paths: Path) -> list[Volume]:
 
 
 def read_map(paths: tuple[Path, ...]) -> Volume:
-    """Maps of several regions as one: the largest absolute value, float32."""
+    """Reads maps of several regions as one: the largest absolute value, float32."""
     volumes = [np.abs(_read(path)[0].astype(np.float32)) for path in paths]
     if len({volume.shape for volume in volumes}) > 1:
         raise DataError(f"{paths[0]} and the other regions' maps have different shapes; predict the case again")
@@ -101,7 +106,7 @@ def _in_order(files: CaseFiles) -> Iterator[tuple[str, Path]]:
 def _keep(result: CaseVolumes, what: str, volume: Volume) -> None:
     if what in ("truth", "prediction"):
         setattr(result, what, _as_labels(volume))
-    elif what in ("disagreement", "entropy", "spread", "correction"):
+    elif what in MAPS:
         values = np.nan_to_num(np.abs(volume.astype(np.float32)))
         earlier = result.maps.get(what)
         result.maps[what] = values if earlier is None else np.maximum(earlier, values)
@@ -116,7 +121,7 @@ def _as_labels(volume: Volume) -> npt.NDArray[np.uint8]:
 
 
 def _cut(result: CaseVolumes) -> None:
-    """To the box around everything that is not 0 in an image or a label map."""
+    """Cuts all to the box around everything that is not 0 in an image or a label map."""
     shown = [*result.images.values(), *(v for v in (result.truth, result.prediction) if v is not None)]
     shown = shown or list(result.maps.values())
     filled = np.any([volume != 0 for volume in shown], axis=0)

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cv_setup import CORRDIFF, DATASET, MEDNEXT, SEGRESNET, Setup, mask, write
 
 ENSEMBLE = "nnUNetResEncUNetMPlans"
@@ -64,25 +63,17 @@ def test_generated_patients_are_marked(run: Any, setup: Setup, tmp_path: Path) -
     assert "**ANOTHER DATA SET: generated patients, not the paper's UTSW-Glioma." in answer.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--models", "nnUNetTrainerNone"], "nnUNetTrainerNone__nnUNetCoMNeTPlans__3d_fullres"),
-        (["--models", MEDNEXT, "--protocol", "brats1999"], "brats1999"),
-        (["--models", MEDNEXT, "--metrics", "volume_truth_mm3"], "volume_truth_mm3"),
-        (["--models", "a:b:c:d"], "a:b:c:d"),
-        (["--data", "real"], "real"),
-    ],
-)
-def test_a_mistake_gets_one_line_and_nothing_is_written(run: Any, setup: Setup, words: list, said: str) -> None:
+def test_a_mistake_gets_one_line_and_nothing_is_written(run: Any, setup: Setup) -> None:
+    """Others are in the corpus of bad inputs."""
     setup.add(MEDNEXT)
     before = sorted(setup.root.rglob("*"))
-    answer = run("comnet", "cv-report", "-d", "501", *words, env=setup.environment)
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("comnet: error: ")
-    assert answer.stderr.count("\n") == 1
-    assert said in answer.stderr
-    assert sorted(setup.root.rglob("*")) == before
+    for words in (["--models", "nnUNetTrainerNone"], ["--models", MEDNEXT, "--metrics", "volume_truth_mm3"]):
+        answer = run("comnet", "cv-report", "-d", "501", *words, env=setup.environment)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith("comnet: error: ")
+        assert answer.stderr.count("\n") == 1
+        assert words[-1] in answer.stderr
+        assert sorted(setup.root.rglob("*")) == before
 
 
 def test_a_leak_gets_one_line_and_nothing_is_written(run: Any, setup: Setup) -> None:
@@ -94,20 +85,13 @@ def test_a_leak_gets_one_line_and_nothing_is_written(run: Any, setup: Setup) -> 
     assert not (setup.results / "cv_report").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"labels": {"background": 0, "tumour": 1}}, "labels"),
-        ({"file_ending": ".nrrd"}, ".nrrd"),
-    ],
-)
-def test_a_dataset_that_cannot_be_tabled_is_refused(run: Any, setup: Setup, change: dict, said: str) -> None:
+def test_a_dataset_of_another_file_ending_is_refused(run: Any, setup: Setup) -> None:
     setup.add(MEDNEXT)
     path = setup.preprocessed / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "file_ending": ".nrrd"}))
     answer = run("comnet", "cv-report", "-d", "501", env=setup.environment)
     assert answer.returncode == 1
-    assert said in answer.stderr
+    assert ".nrrd" in answer.stderr
 
 
 def test_calibrated_strengths_and_fold_all_are_told(run: Any, setup: Setup) -> None:

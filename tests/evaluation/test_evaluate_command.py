@@ -147,25 +147,6 @@ def test_if_nothing_could_be_scored_the_command_fails(run: Any, folders: tuple[P
     assert len(read_evaluation(tmp_path / "empty").cases) == 2
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"-ref": "absent"}, "absent"),
-        ({"-pred": "absent"}, "absent"),
-        ({"-ref": "."}, "reference"),
-        ({"--protocol": "brats2025"}, "brats2025"),
-        ({"--probabilities": "absent"}, "absent"),
-    ],
-)
-def test_a_mistake_gets_one_line(run: Any, folders: tuple[Path, Path], change: dict[str, str], said: str) -> None:
-    words = {"-ref": str(folders[0]), "-pred": str(folders[1]), "--protocol": "legacy"} | change
-    answer = run("comnet", "evaluate", *(word for pair in words.items() for word in pair))
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("comnet: error: ")
-    assert answer.stderr.count("\n") == 1
-    assert said in answer.stderr
-
-
 def test_two_processes_give_what_one_gives_in_the_same_order(
     run: Any, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -251,3 +232,7 @@ def test_progress_wraps_the_cases_and_jobs_are_counted(folders: tuple[Path, Path
     assert seen == [("A", "evaluating", 2), ("B", "evaluating", 2)]
     with pytest.raises(ConfigurationError):
         evaluate_folder(*folders, "legacy", jobs=0)
+    with pytest.raises(DataError, match="absent"):
+        evaluate_folder(folders[0], folders[0] / "absent", "legacy")
+    with pytest.raises(DataError, match="absent"):
+        read_evaluation(folders[0] / "absent")

@@ -246,24 +246,6 @@ def test_the_command(run: Run, folder: Path, tmp_path: Path) -> None:
     assert all(one["number"] is not None for one in index["cases"])
 
 
-def test_mistakes_of_the_command_are_one_line(run: Run, folder: Path, tmp_path: Path) -> None:
-    for words, said in (
-        (["page.pdf"], ".html"),
-        (["a.html"], "-pred"),
-        (["a.html", "-pred", "nowhere"], "nowhere"),
-        (["a.html", "-pred", str(folder / "pred"), "--figures", str(folder / "dataset.json")], "dataset.json"),
-        (["a.html", "-pred", str(folder / "pred"), "--channels", "T9"], "T9"),
-        (["a.html", "-pred", str(folder / "pred"), "--cases", "-1"], "-1"),
-        (["a.html", "-pred", str(folder / "pred"), "--evaluation", "nowhere"], "nowhere"),
-    ):
-        done = run("comnet", "report", *words)
-        assert done.returncode == 1, words
-        assert done.stderr.startswith("comnet: error: ")
-        assert said in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
 def test_tables_and_folders_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("﻿model,ET\nours,0.7\n", encoding="utf-8")
     assert read_table(tmp_path / "b.csv") == {"title": "b", "header": ["model", "ET"], "rows": [["ours", "0.7"]]}

@@ -28,34 +28,28 @@ def test_a_small_component_of_each_region_becomes_what_is_left_around_it() -> No
         oooonn..e..."""
     # ET: 4 voxels and 1. The single one stays in TC: necrosis.
     after_et = drop("ET", min_voxels=2).applied(volume(picture))
-    same(
-        after_et.labels,
-        """
+    left = """
         oooooo......
         oeeooo..oo..
         oeeonn......
-        oooonn..n...""",
-    )
+        oooonn..n..."""
+    same(after_et.labels, left)
     # TC: the block of 4 ET, the block of 4 necrosis, 1 voxel: what leaves TC is oedema, still in WT.
     after_tc = drop("TC", min_voxels=2).applied(after_et)
-    same(
-        after_tc.labels,
-        """
+    left = """
         oooooo......
         oeeooo..oo..
         oeeonn......
-        oooonn..o...""",
-    )
+        oooonn..o..."""
+    same(after_tc.labels, left)
     # WT: the large one, the two of oedema (row 1), the one below; those under 2 voxels leave: background.
     after_wt = drop("WT", min_voxels=2).applied(after_tc)
-    same(
-        after_wt.labels,
-        """
+    left = """
         oooooo......
         oeeooo..oo..
         oeeonn......
-        oooonn......""",
-    )
+        oooonn......"""
+    same(after_wt.labels, left)
 
 
 def test_what_leaves_an_outer_region_leaves_the_inner_ones_too_unless_they_are_kept() -> None:
@@ -63,28 +57,22 @@ def test_what_leaves_an_outer_region_leaves_the_inner_ones_too_unless_they_are_k
         oee..
         onn..
         ....."""
-    same(
-        drop("WT", min_voxels=7).applied(volume(picture)).labels,
-        """
+    left = """
         .....
         .....
-        .....""",
-    )
+        ....."""
+    same(drop("WT", min_voxels=7).applied(volume(picture)).labels, left)
     # Filtered by itself, WT loses its six voxels, and the four of TC are painted again.
-    same(
-        drop("WT", min_voxels=7, keep_inner=True).applied(volume(picture)).labels,
-        """
+    left = """
         .ee..
         .nn..
-        .....""",
-    )
-    same(
-        drop("TC", min_voxels=5).applied(volume(picture)).labels,
-        """
+        ....."""
+    same(drop("WT", min_voxels=7, keep_inner=True).applied(volume(picture)).labels, left)
+    left = """
         ooo..
         ooo..
-        .....""",
-    )
+        ....."""
+    same(drop("TC", min_voxels=5).applied(volume(picture)).labels, left)
 
 
 def test_the_least_size_stays_and_one_voxel_less_goes() -> None:
@@ -153,13 +141,11 @@ def test_holes_are_filled_in_three_dimensions() -> None:
         ooo.... ooo.ooo ooo....
         ooo.... o.o.o.o ooo....
         ooo.... ooo.ooo ooo...."""
-    same(
-        FillHoles(region="WT").applied(volume(picture)).labels,
-        """
+    left = """
         ooo.... ooo.ooo ooo....
         ooo.... ooo.o.o ooo....
-        ooo.... ooo.ooo ooo....""",
-    )
+        ooo.... ooo.ooo ooo...."""
+    same(FillHoles(region="WT").applied(volume(picture)).labels, left)
 
 
 def test_a_filled_hole_joins_the_regions_around_and_keeps_what_lies_inside() -> None:
@@ -168,21 +154,17 @@ def test_a_filled_hole_joins_the_regions_around_and_keeps_what_lies_inside() -> 
         nnnnn nnnnn nnnnn
         nnnnn no.en nnnnn
         nnnnn nnnnn nnnnn"""
-    same(
-        FillHoles(region="TC").applied(volume(picture)).labels,
-        """
+    left = """
         nnnnn nnnnn nnnnn
         nnnnn nnnen nnnnn
-        nnnnn nnnnn nnnnn""",
-    )
+        nnnnn nnnnn nnnnn"""
+    same(FillHoles(region="TC").applied(volume(picture)).labels, left)
     # For WT only the background is a hole: oedema. One hole of one voxel.
-    same(
-        FillHoles(region="WT").applied(volume(picture)).labels,
-        """
+    left = """
         nnnnn nnnnn nnnnn
         nnnnn nooen nnnnn
-        nnnnn nnnnn nnnnn""",
-    )
+        nnnnn nnnnn nnnnn"""
+    same(FillHoles(region="WT").applied(volume(picture)).labels, left)
     ring = "eee eee eee\neee ene eee\neee eee eee"
     same(FillHoles(region="ET").applied(volume(ring)).labels, "eee eee eee\neee eee eee\neee eee eee")
 
@@ -269,7 +251,7 @@ MAPS = np.array(
         ({"thresholds": {"ET": 0.95}}, "nnoonn"),
     ],
 )
-def test_thresholds_decide_anew(values: dict, picture: str) -> None:
+def test_thresholds_decide_every_voxel(values: dict, picture: str) -> None:
     rule = Thresholds(**values)
     same(rule.applied(volume("......", probabilities=MAPS)).labels, picture)
 

@@ -9,10 +9,11 @@ from nnunetv2_comnet.comparison.text import as_json, finite_or_none
 from nnunetv2_comnet.cv_report.calibration import Calibration
 from nnunetv2_comnet.cv_report.data import Data
 from nnunetv2_comnet.cv_report.held_out import HeldOut
-from nnunetv2_comnet.cv_report.summary import DDOF, CvTable, against_paper
+from nnunetv2_comnet.cv_report.summary import DDOF, CvTable
 from nnunetv2_comnet.evaluation.results import Evaluation
 
 FORMAT = 1
+_OF_PAPER = ("mean", "sd", "difference")
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,14 @@ class Content:
 
 
 def _table(table: CvTable) -> dict[str, Any]:
-    beside = {entry.name: entry for entry in against_paper(table)}
-    rows = {}
+    rows: dict[str, Any] = {}
     for row in table.rows:
-        columns = {
-            column: {
-                "mean": finite_or_none(mean),
-                "sd": finite_or_none(sd),
-                "by_fold": {str(fold): finite_or_none(value) for fold, value in zip(row.folds, values, strict=True)},
-                **_paper_part(beside, row.name, column),
-            }
-            for column, mean, sd, values in zip(
-                table.columns, row.mean.tolist(), row.sd.tolist(), row.by_fold.T.tolist(), strict=True
-            )
-        }
+        paper, columns = table.beside_paper(row), {}
+        numbers = zip(table.columns, row.mean.tolist(), row.sd.tolist(), row.by_fold.T.tolist(), strict=True)
+        for column, mean, sd, values in numbers:
+            by_fold = {str(fold): value for fold, value in zip(row.folds, values, strict=True)}
+            columns[column] = {"mean": mean, "sd": sd, "by_fold": by_fold}
+            if column in paper:
+                columns[column]["paper"] = dict(zip(_OF_PAPER, paper[column], strict=True))
         rows[row.name] = {"cases": row.cases, "columns": columns}
-    return rows
-
-
-def _paper_part(beside: Mapping[str, Any], name: str, column: str) -> dict[str, Any]:
-    if name not in beside or column not in beside[name].difference:
-        return {}
-    mean, sd = beside[name].paper[column]
-    return {"paper": {"mean": mean, "sd": sd, "difference": finite_or_none(beside[name].difference[column])}}
+    return dict(finite_or_none(rows))

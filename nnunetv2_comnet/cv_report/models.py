@@ -24,11 +24,6 @@ class Model:
         """The name as a folder's."""
         return re.sub(r"[^A-Za-z0-9.-]+", "_", self.name)
 
-    @property
-    def folder_name(self) -> str:
-        """nnU-Net's folder of the model."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
-
 
 @dataclass(frozen=True)
 class TrainedModel:

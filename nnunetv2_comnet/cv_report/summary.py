@@ -7,7 +7,7 @@ import numpy as np
 
 from nnunetv2_comnet.comparison.compare import compare
 from nnunetv2_comnet.comparison.outcome import Comparison
-from nnunetv2_comnet.cv_report.paper import AVERAGE, PAPER, MeanAndSd
+from nnunetv2_comnet.cv_report.paper import AVERAGE, PAPER
 from nnunetv2_comnet.cv_report.scoring import FOLD_OF
 from nnunetv2_comnet.evaluation.results import METRICS, Evaluation
 from nnunetv2_comnet.statistics import Table, mean_of_known
@@ -56,15 +56,14 @@ class CvTable:
         best = np.fmax.reduce(means) if metric.better == "higher" else np.fmin.reduce(means)  # fmax passes over NaN
         return [set(np.flatnonzero(column == value).tolist()) for column, value in zip(means.T, best, strict=True)]
 
+    def beside_paper(self, row: Row) -> dict[str, tuple[float, float, float]]:
+        """Sets a row beside the paper's: by column the paper's mean and deviation, and ours minus the paper's mean.
 
-@dataclass(frozen=True)
-class AgainstPaper:
-    """A row of the paper beside ours: by column the paper's mean and deviation, and ours minus the paper's mean."""
-
-    name: str
-    paper_name: str
-    paper: Mapping[str, MeanAndSd]
-    difference: Mapping[str, float]
+        Empty where the trainer stands for none of the paper's models; the paper gives Dice only.
+        """
+        paper = PAPER[row.trainer].dice if self.metric == "dice" and row.trainer in PAPER else {}
+        ours = dict(zip(self.columns, row.mean.tolist(), strict=True))
+        return {column: (*paper[column], ours[column] - paper[column][0]) for column in self.columns if column in paper}
 
 
 def cv_table(metric: str, evaluations: Mapping[str, Evaluation], trainers: Mapping[str, str]) -> CvTable:
@@ -72,20 +71,6 @@ def cv_table(metric: str, evaluations: Mapping[str, Evaluation], trainers: Mappi
     regions = next(iter(evaluations.values())).regions
     rows = tuple(_row(name, trainers[name], metric, evaluation) for name, evaluation in evaluations.items())
     return CvTable(metric, (*regions, AVERAGE), rows)
-
-
-def against_paper(table: CvTable) -> list[AgainstPaper]:
-    """Sets the models that stand for one of the paper's beside its figures; the paper gives Dice only."""
-    if table.metric != "dice":
-        return []
-    found = []
-    for row in table.rows:
-        if row.trainer in PAPER:
-            paper = PAPER[row.trainer]
-            ours = dict(zip(table.columns, row.mean.tolist(), strict=True))
-            differences = {column: ours[column] - mean for column, (mean, _) in paper.dice.items() if column in ours}
-            found.append(AgainstPaper(row.name, paper.name, paper.dice, differences))
-    return found
 
 
 def paired(evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> Comparison | None:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from nnunetv2_comnet.cv_report.content import Content
-from nnunetv2_comnet.cv_report.paper import DATA
-from nnunetv2_comnet.cv_report.summary import CvTable, against_paper
+from nnunetv2_comnet.cv_report.paper import DATA, PAPER
+from nnunetv2_comnet.cv_report.summary import CvTable
 from nnunetv2_comnet.evaluation.results import METRICS
 from nnunetv2_comnet.text_tables import csv_table, latex, markdown, number, with_interval
 
@@ -14,7 +14,6 @@ CSV_HEADER = (
     "metric", "model", "trainer", "region", "cases", "folds", "mean", "sd", "best", "paper_mean", "paper_sd",
     "minus_paper", "data",
 )  # fmt: skip
-_NO_FIGURES = (math.nan, math.nan)
 Cell = Callable[[float, float, int, bool], str]  # mean, deviation, digits, whether it is the best
 
 
@@ -54,15 +53,12 @@ def as_csv(content: Content) -> str:
     """Writes a line per metric, model and region for programs; an empty cell where there is no number."""
     rows: list[list[object]] = []
     for table in content.tables:
-        beside = {entry.name: entry for entry in against_paper(table)}
         for index, row in enumerate(table.rows):
-            paper = beside.get(row.name)
+            paper = table.beside_paper(row)
             numbers = zip(table.columns, row.mean.tolist(), row.sd.tolist(), table.best, strict=True)
             for column, mean, sd, best in numbers:
-                theirs = paper.paper.get(column, _NO_FIGURES) if paper else _NO_FIGURES
-                difference = paper.difference.get(column, math.nan) if paper else math.nan
                 what = [table.metric, row.name, row.trainer, column, row.cases, len(row.folds)]
-                values = [mean, sd, "yes" if index in best else "", *theirs, difference]
+                values = [mean, sd, "yes" if index in best else "", *paper.get(column, (math.nan,) * 3)]
                 rows.append([*what, *values, content.data.kind])
     return csv_table(CSV_HEADER, rows)
 
@@ -92,13 +88,13 @@ def _latex_cell(mean: float, sd: float, digits: int, best: bool) -> str:
 def _paper_rows(table: CvTable, cell: Cell, around: str = "") -> list[list[str]]:
     """Writes two lines for each of the paper's models: its figures, and ours minus them (`around`: LaTeX's dollar)."""
     digits, rows = METRICS[table.metric].digits, []
-    for entry in against_paper(table):
-        figures = [cell(*entry.paper[c], digits, False) if c in entry.paper else "" for c in table.columns]
-        differences = [
-            f"{around}{number(entry.difference[c], digits, sign=True)}{around}" if c in entry.difference else ""
-            for c in table.columns
-        ]
-        rows += [[f"{entry.paper_name}, the paper", *figures], [f"{entry.name} minus the paper's", *differences]]
+    for row in table.rows:
+        if paper := table.beside_paper(row):
+            theirs = [paper.get(column) for column in table.columns]
+            figures = [cell(*of[:2], digits, False) if of else "" for of in theirs]
+            differences = [f"{around}{number(of[2], digits, sign=True)}{around}" if of else "" for of in theirs]
+            name = PAPER[row.trainer].name
+            rows += [[f"{name}, the paper", *figures], [f"{row.name} minus the paper's", *differences]]
     return rows
 
 

@@ -3,6 +3,7 @@
 from constructed_cases import (
     DIAGONAL,
     ET,
+    JOINED,
     LEGACY_PENALTY,
     NAN,
     NETC,
@@ -118,8 +119,7 @@ PAIRING = [
         [bar(2, 18)],
         [cube(2), cube(14)],
         {
-            "brats2023": {"lesion_dice": 2 / 3, "lesion_tp": 1, "lesion_fp": 0, "lesion_fn": 0},
-            "brats2024": {"lesion_dice": 2 / 3, "lesion_tp": 1, "lesion_fp": 0, "lesion_fn": 0},
+            **{name: {**JOINED, "lesion_fp": 0} for name in ("brats2023", "brats2024")},
             "brats2026": {"lesion_dice": 0.4, "lesion_tp": 1, "lesion_fp": 1, "lesion_fn": 0, "lesion_f1": 2 / 3},
         },
     ),
@@ -146,7 +146,7 @@ PAIRING = [
     ),
 ]
 
-_JOINED, _APART = {"lesion_dice": 2 / 3, "lesion_tp": 1, "lesion_fn": 0}, {"lesion_dice": 0.5, "lesion_fn": 1}
+_APART = {"lesion_dice": 0.5, "lesion_fn": 1}
 TISSUE = [
     # Two cubes of ET 8 voxels apart (too far for 3 dilations), the core between them touches both: 2024 joins them.
     Constructed(
@@ -155,9 +155,7 @@ TISSUE = [
         [cube(2), bar(6, 14, NETC)],
         {
             "brats2023": _APART,
-            "brats2024": _JOINED,
-            "brats2024:ssa": _JOINED,
-            "brats2024:met": _JOINED,
+            **dict.fromkeys(("brats2024", "brats2024:ssa", "brats2024:met"), JOINED),
             "brats2024:men": _APART,
             "brats2026": {"lesion_dice": 1, "lesion_fn": 1},
         },
@@ -166,7 +164,7 @@ TISSUE = [
         "two lesions joined over the cavity",
         [cube(2), bar(6, 14, RC), cube(14)],
         [cube(2), bar(6, 14, RC)],
-        {"brats2024": _JOINED, "brats2024:ssa": _APART},
+        {"brats2024": JOINED, "brats2024:ssa": _APART},
     ),
     # The core touches one of them only: a single touching pair joins nothing.
     Constructed(
@@ -181,28 +179,23 @@ TISSUE = [
             f"{region} 8 voxels apart",
             [cube(2, label), cube(14, label)],
             [cube(2, label)],
-            {"brats2024": _APART if region == "SNFH" else _JOINED},
+            {"brats2024": _APART if region == "SNFH" else JOINED},
             region,
             (label,),
         )
         for region, label in (("NETC", NETC), ("SNFH", SNFH), ("RC", RC))
     ),
     # Other regions than ET: 20 voxels, not 10.
-    Constructed(
-        "a false positive of 20 voxels in the whole tumour",
-        [cube(2, SNFH)],
-        [cube(2, SNFH), lump(20, SNFH)],
-        {"brats2024": lesion(1, 0, 1, 0, 0, 1)},
-        "WT",
-        (NETC, SNFH, ET),
-    ),
-    Constructed(
-        "a false positive of 21 voxels in the whole tumour",
-        [cube(2, SNFH)],
-        [cube(2, SNFH), lump(21, SNFH)],
-        {"brats2024": lesion(0.5, 168.5, 1, 1, 0, 2 / 3)},
-        "WT",
-        (NETC, SNFH, ET),
+    *(
+        Constructed(
+            f"a false positive of {voxels} voxels in the whole tumour",
+            [cube(2, SNFH)],
+            [cube(2, SNFH), lump(voxels, SNFH)],
+            {"brats2024": expected},
+            "WT",
+            (NETC, SNFH, ET),
+        )
+        for voxels, expected in ((20, lesion(1, 0, 1, 0, 0, 1)), (21, lesion(0.5, 168.5, 1, 1, 0, 2 / 3)))
     ),
 ]
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunetv2_comnet.inference.averaging import RunningMean
 from nnunetv2_comnet.inference.fold_maps import LEAST_PROBABILITY
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
-from nnunetv2_comnet.inference.running import RunningMean
 from nnunetv2_comnet.refinement import Refiner, Sampling, refine_volume
 from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.refiner import coarse_probabilities

@@ -1,6 +1,5 @@
 """A whole folder of patients: one bad patient does not stop the others, and what is whole is not done again."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from nnunetv2_comnet.files import remove_leftovers, write_json
 from nnunetv2_comnet.inference.cases import Case, find_cases
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.outputs import MAPS, Outputs, require_possible_maps
-from nnunetv2_comnet.inference.postprocessing import Rules, load_postprocessing
+from nnunetv2_comnet.inference.prediction import load_postprocessing
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor, Computed, Prepared
 from nnunetv2_comnet.inference.records import Records, by_short_name, describe_run
 from nnunetv2_comnet.inference.stages import Outcome, in_stages
@@ -96,9 +95,23 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
     _prepare(predictor, outputs, records, kept)
     whole = set(kept)
     left = [case for case in cases if case not in whole]
-    work = _Work(predictor, outputs, rules)
+
+    def prepare(case: Case, _: None) -> Prepared:
+        outputs.forget(case.name)
+        if case.problem is not None:
+            raise DataError(case.problem)
+        return predictor.prepare(case.images)
+
+    def compute(_: Case, patient: Prepared) -> Computed:
+        return predictor.compute(patient, outputs.maps)
+
+    def finish(case: Case, computed: Computed) -> dict[str, float]:
+        prediction = predictor.finish(computed, rules)
+        outputs.write(case.name, prediction)
+        return by_short_name(prediction.volumes_mm3)
+
     overlap = predictor.overlaps if run.overlap is None else run.overlap
-    outcomes = in_stages(left, work.prepare, work.compute, work.finish, overlap=overlap)
+    outcomes = in_stages(left, prepare, compute, finish, overlap=overlap)
     progress = bar if run.show_progress else silent
     predicted = []
     for outcome in progress(outcomes, "patients", len(left)):
@@ -133,32 +146,6 @@ def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kep
             records.volumes[case.name] = _volumes_of_file(predictor, outputs.label_map(case.name))
         records.kept(case.name, case.missing_channels)
     records.write()
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is done with each case, in the three stages of prediction."""
-
-    predictor: CoMNeTPredictor
-    outputs: Outputs
-    rules: Rules | None
-
-    def prepare(self, case: Case, _: None) -> Prepared:
-        self.outputs.forget(case.name)
-        if case.problem is not None:
-            raise DataError(case.problem)
-        return self.predictor.prepare(case.images)
-
-    def compute(self, case: Case, patient: Prepared) -> Computed:
-        return self.predictor.compute(patient, self.outputs.maps)
-
-    def finish(self, case: Case, computed: Computed) -> dict[str, float]:
-        """Writes the case's files; returns its regions' volumes in mm3."""
-        prediction = self.predictor.finish(computed)
-        if self.rules is not None:
-            prediction = dataclasses.replace(prediction, label_map=self.rules(prediction))
-        self.outputs.write(case.name, prediction)
-        return by_short_name(prediction.volumes_mm3)
 
 
 def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:

@@ -1,6 +1,7 @@
 """What is predicted for one patient."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.inference.images import write_label_map
+from nnunetv2_comnet.inference.options import Options
+from nnunetv2_comnet.postprocessing.probability_rules import Thresholds
+from nnunetv2_comnet.postprocessing.rule_file import read_rule_file
+from nnunetv2_comnet.postprocessing.rule_list import apply_rules
+from nnunetv2_comnet.postprocessing.stock import read_pickle
+from nnunetv2_comnet.postprocessing.volume import Volume
 from nnunetv2_comnet.refinement.condition import binary_entropy
-from nnunetv2_comnet.regions import Regions
+from nnunetv2_comnet.regions import Labels, Regions
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Prediction:
     writer: nnU-Net's reader and writer of the model's images.
     """
 
-    label_map: npt.NDArray[np.unsignedinteger]
+    label_map: Labels
     probabilities: npt.NDArray[np.float32]
     disagreement: npt.NDArray[np.float32] | None
     spread: npt.NDArray[np.float32] | None
@@ -51,3 +59,42 @@ class Prediction:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the label map on the patient's own grid, whole or not at all; e.g. "patient.nii.gz"."""
         write_label_map(self.writer, self.label_map, Path(path), self.properties)
+
+
+Rules = Callable[[Prediction], Labels]
+
+
+def load_postprocessing(path: Path, regions: Mapping[str, tuple[int, ...]], options: Options) -> Rules:
+    """The function from a prediction to its label map after the rules of a .json file, else of nnU-Net's pickle.
+
+    regions, options: those of the predictor. Raises `DataError` for a file that is missing, cannot be read or could
+    run code, `ConfigurationError` for another kind of file, rules of other regions, or rules that decide by thresholds
+    where the options do so too.
+    """
+    return _of_json(path, regions, options) if path.suffix == ".json" else _of_pickle(path)
+
+
+def _of_json(path: Path, regions: Mapping[str, tuple[int, ...]], options: Options) -> Rules:
+    found = read_rule_file(path)
+    labels = found.for_regions(regions)
+    if (options.thresholds or options.nested) and any(isinstance(rule, Thresholds) for rule in found.rules):
+        raise ConfigurationError(f"{path} has thresholds of its own: leave out --thresholds and --nested, or that rule")
+
+    def apply(prediction: Prediction) -> Labels:
+        volume = Volume(prediction.label_map, labels, prediction.spacing_mm, prediction.probabilities)
+        return apply_rules(found.rules, volume).labels.astype(prediction.label_map.dtype, copy=False)
+
+    return apply
+
+
+def _of_pickle(path: Path) -> Rules:
+    steps = read_pickle(path)
+
+    def apply(prediction: Prediction) -> Labels:
+        labels = prediction.label_map
+        changed: npt.NDArray = labels.astype(np.float32)  # as nnU-Net's readers hand a mask to the functions
+        for function, keywords in steps:
+            changed = function(changed, **keywords)
+        return changed.astype(labels.dtype)
+
+    return apply

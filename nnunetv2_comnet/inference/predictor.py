@@ -7,7 +7,7 @@ Loading, preprocessing and resampling are nnU-Net's own, and so are the sliding 
 import functools
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from nnunetv2_comnet.crossval import Fold
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.averaging import BESIDE, FoldAverage
 from nnunetv2_comnet.inference.cases import NEEDS_ALL
-from nnunetv2_comnet.inference.fold_maps import FoldMaps, as_refined, bare
-from nnunetv2_comnet.inference.fold_weights import FoldWeights
+from nnunetv2_comnet.inference.fold_maps import FoldMaps, FoldWeights, as_refined, bare
 from nnunetv2_comnet.inference.images import Properties
 from nnunetv2_comnet.inference.loading import (
     choose_device,
@@ -33,7 +32,7 @@ from nnunetv2_comnet.inference.loading import (
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, open_model
 from nnunetv2_comnet.inference.nnunet_output import nnunet_messages_to_log, one_line
 from nnunetv2_comnet.inference.options import Options
-from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.inference.prediction import Prediction, Rules
 from nnunetv2_comnet.inference.resampling import Array, Grids
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.refinement import RefinedNetwork
@@ -154,8 +153,13 @@ class CoMNeTPredictor(nnUNetPredictor):
                 average.add(logits, refined)
             return Computed(patient.properties, average=average)
 
-    def finish(self, computed: Computed) -> Prediction:
-        """The last stage: from the average to maps on the patient's own grid and the label map."""
+    def finish(self, computed: Computed, rules: Rules | None = None) -> Prediction:
+        """Brings the average to the patient's own grid, and decides the label map; the last stage.
+
+        Args:
+            computed: what `compute` returned.
+            rules: post-processing of the label map, from `load_postprocessing`.
+        """
         properties = computed.properties
         with torch.inference_mode(), nnunet_messages_to_log():
             if computed.average is not None:
@@ -164,11 +168,12 @@ class CoMNeTPredictor(nnUNetPredictor):
                 assert computed.logits is not None
                 cropped = self.grids.probabilities(computed.logits, properties)
                 maps = {"probabilities": self.grids.on_input_grid(cropped, properties)}
+        if self.options.nested:
+            maps["probabilities"] = self.regions.nested(maps["probabilities"])
         nesting: Nesting = "full" if self.options.nested else "none"
-        probabilities = self.regions.nested(maps["probabilities"]) if self.options.nested else maps["probabilities"]
-        return Prediction(
-            label_map=self.regions.decided(probabilities, self.options.thresholds, nesting),
-            probabilities=probabilities,
+        prediction = Prediction(
+            label_map=self.regions.decided(maps["probabilities"], self.options.thresholds, nesting),
+            probabilities=maps["probabilities"],
             disagreement=maps.get("disagreement"),
             spread=maps.get("spread"),
             correction=maps.get("correction"),
@@ -177,6 +182,7 @@ class CoMNeTPredictor(nnUNetPredictor):
             properties=properties,
             writer=self.writer,
         )
+        return prediction if rules is None else replace(prediction, label_map=rules(prediction))
 
     @functools.cached_property
     def allows_missing_channels(self) -> bool:

@@ -9,9 +9,9 @@ import torch
 from nnunetv2.ensembling.ensemble import average_probabilities
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from nnunetv2_comnet.inference.averaging import RunningMean
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
-from nnunetv2_comnet.inference.running import RunningMean
 from tests.inference.conftest import FOLDS
 
 CASES = ("LPS", "OBLIQUE")

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.inference.fold_maps import FoldMaps
-from nnunetv2_comnet.inference.fold_weights import FoldWeights
-from nnunetv2_comnet.inference.mirroring import MirroredNetwork
+from nnunetv2_comnet.inference.fold_maps import FoldMaps, FoldWeights
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
+from nnunetv2_comnet.inference.sliding_window import MirroredNetwork
 from nnunetv2_comnet.networks.experimental.cuda_graphs import GraphedNetwork
 from nnunetv2_comnet.settings import Settings
 

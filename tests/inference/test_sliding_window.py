@@ -9,8 +9,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.inference.mirroring import MirroredNetwork
-from nnunetv2_comnet.inference.sliding_window import BACKGROUND_TOLERANCE, OUTSIDE_LOGIT, SlidingWindow
+from nnunetv2_comnet.inference.sliding_window import BACKGROUND_TOLERANCE, OUTSIDE_LOGIT, MirroredNetwork, SlidingWindow
 
 PATCH = (8, 16, 8)
 SIDES = (13, 34, 19)

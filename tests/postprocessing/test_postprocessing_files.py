@@ -10,8 +10,7 @@ from nnunetv2.postprocessing.remove_connected_components import apply_postproces
 
 from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.inference.options import Options
-from nnunetv2_comnet.inference.postprocessing import load_postprocessing
-from nnunetv2_comnet.inference.prediction import Prediction
+from nnunetv2_comnet.inference.prediction import Prediction, load_postprocessing
 from nnunetv2_comnet.label_schemes import BRATS_123, BRATS_CAVITY
 from nnunetv2_comnet.postprocessing.presets import PRESETS, preset_rules
 from nnunetv2_comnet.postprocessing.probability_rules import DropUnlikelyComponents, Thresholds

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nnunetv2_comnet.errors import DataError
-from nnunetv2_comnet.inference.fold_weights import FoldWeights, read_ahead
+from nnunetv2_comnet.inference.fold_maps import FoldWeights, read_ahead
 
 
 def save(path: Path, **weights: float) -> Path:

@@ -86,7 +86,7 @@ def augmentation(root: Path, patches: int) -> Table:
     from nnunetv2_comnet.label_schemes import BRATS_123
     from nnunetv2_comnet.settings import Settings
     from nnunetv2_comnet.trainers.augmentation import rotation_range, training_transforms
-    from nnunetv2_comnet.trainers.sampling import seeded
+    from nnunetv2_comnet.trainers.batches import seeded
 
     torch.set_num_threads(1)
     folder = str(root / "preprocessed" / NAME / "nnUNetCoMNeTPlans_3d_fullres")
@@ -161,11 +161,12 @@ def out_of_fold(trainer: Any, pairs: int) -> Table:
     """The frozen model's map of a training patch against one forward pass of the network in inference mode."""
     import torch
 
-    from nnunetv2_comnet.trainers.out_of_fold import FoldModels, Service
+    from nnunetv2_comnet.crossval import OutOfFold
+    from nnunetv2_comnet.trainers.frozen_stage import FoldModels
 
     trainer.set_deep_supervision_enabled(False)
     network = trainer._bare_network().eval()
-    models = FoldModels({0: network}, Service({"case": 0}, (), ()))
+    models = FoldModels({0: network}, OutOfFold(served_by={"case": 0}, in_fold=[]))
     shape = (1, trainer.num_input_channels, *trainer.configuration_manager.patch_size)
     image = torch.randn(shape, device=trainer.device)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, SegOnlyTransform
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform, SegOnlyTransform
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
 from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
@@ -19,14 +19,14 @@ from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
+from nnunetv2_comnet.plans import MISSING_CHANNEL
 from nnunetv2_comnet.settings import Settings
-from nnunetv2_comnet.trainers.withholding import ModalityDropout
 
 FLIP_AXES = (0, 1, 2)
 
 
 def rotation_range(settings: Settings) -> tuple[float, float]:
-    """The range of rotation about each axis, radians."""
+    """Returns the range of rotation about each axis, radians."""
     largest = math.radians(settings.rotation_degrees)
     return -largest, largest
 
@@ -39,7 +39,7 @@ def training_transforms(
     ignore_label: int | None,
     masked_channels: Sequence[bool],
 ) -> BasicTransform:
-    """Image (C, D, H, W) and label map (1, D, H, W) -> augmented patch and one region target per scale.
+    """Makes image (C, D, H, W) and label map (1, D, H, W) an augmented patch and one region target per scale.
 
     The label map holds -1 outside the brain (nnU-Net's nonzero mask); channels in `masked_channels` are set back to 0
     there after the intensity transforms, as preprocessing left them.
@@ -97,7 +97,7 @@ def target_transforms(
     regions: Sequence[int | tuple[int, ...]],
     ignore_label: int | None,
 ) -> list[BasicTransform]:
-    """Label map -> regions (R, D, H, W), the ignore label as one channel more, at every deep supervision scale."""
+    """Makes a label map regions (R, D, H, W), with the ignore label as last channel, at every scale."""
     members = [*regions, ignore_label] if ignore_label is not None else list(regions)
     transforms: list[BasicTransform] = [
         RemoveLabelTansform(-1, 0),
@@ -125,3 +125,21 @@ class RegionsOfLabels(SegOnlyTransform):
             for label in members:
                 region |= labels == label
         return found
+
+
+class ModalityDropout(ImageOnlyTransform):
+    """Fills some channels of an image (C, D, H, W), C >= 2, with zeros; any set but none and all is as likely.
+
+    The network needs no further input to see it: of an image that is there, no neighbourhood within the brain is
+    constant.
+    """
+
+    def get_parameters(self, **data_dict: torch.Tensor) -> dict[str, list[int]]:
+        """Draws the missing channels."""
+        channels = len(data_dict["image"])
+        chosen = int(torch.randint(1, 2**channels - 1, ()))  # one bit a channel
+        return {"missing_channels": [channel for channel in range(channels) if chosen >> channel & 1]}
+
+    def _apply_to_image(self, img: torch.Tensor, missing_channels: list[int]) -> torch.Tensor:
+        img[missing_channels] = MISSING_CHANNEL
+        return img

@@ -4,7 +4,7 @@ Stage 1 must have been trained before, with the same dataset, plans and configur
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,13 +19,13 @@ from nnunetv2_comnet.refinement.crop import crop, crop_boxes
 from nnunetv2_comnet.refinement.network import RefinedNetwork
 from nnunetv2_comnet.refinement.objective import TERMS, USAGE, RefinerObjective, draw, total
 from nnunetv2_comnet.refinement.quantizer import perplexity
-from nnunetv2_comnet.settings import RefinerSettings, Settings
+from nnunetv2_comnet.refinement.refiner import Refiner, Sampling
+from nnunetv2_comnet.settings import RefinerSettings, Settings, parse_settings
 from nnunetv2_comnet.strengths.strengths_file import STRENGTHS, read_strengths
+from nnunetv2_comnet.trainers.batches import KeptPatches
 from nnunetv2_comnet.trainers.frozen_stage import FrozenStageTrainer
-from nnunetv2_comnet.trainers.kept_patches import KeptPatches
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
-from nnunetv2_comnet.trainers.refined_network import build_refined_network
-from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
+from nnunetv2_comnet.trainers.user_errors import one_line_errors
 
 DEAD_BELOW = 0.05  # of the codebook's size
 
@@ -34,40 +34,29 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
     """The paper's stage 2 on out-of-fold coarse maps; everything but its network and loss is stage 1's."""
 
     stage_1 = nnUNetTrainerCoMNeT
+    has_deep_supervision = False
     changes: ClassVar[Mapping[str, Any]] = {}  # of the refiner's settings: what the study's variants differ in
     _patches_drawn = 0  # in this epoch
-    _coarse_logits: Tensor | None = None  # of the validation patch at hand
+    _coarse_logits: Tensor | None = None  # of the current validation patch
 
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
-        """The refiner's own epochs and patience. The settings go into the plans, which are saved with the model."""
+        """Returns the refiner's own epochs and patience, and writes the settings into the saved plans."""
         refiner = RefinerSettings.model_validate({**settings.refiner.model_dump(), **self.changes})
         settings = settings.model_copy(update={"refiner": refiner})
         plans[SECTION] = settings.model_dump(mode="json")
         return settings.of_stage_2()
 
-    @staticmethod
-    @one_line_errors
-    def build_network_architecture(
-        plans_manager: Any,
-        configuration_manager: Any,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
+    @classmethod
+    def _network(
+        cls, plans: Any, configuration: Any, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
-        """Frozen MedNeXt and refiner in one; the plans' settings say how. Prediction calls this too."""
-        coarse = nnUNetTrainerCoMNeT.build_network_architecture(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, False
-        )
-        network = build_refined_network(
-            coarse, plans_manager.plans, num_input_channels, num_output_channels, configuration_manager.patch_size
-        )
-        refuse_other_weights(network)
-        return network
+        """Builds frozen MedNeXt and refiner in one, as the plans' settings say; it has one output."""
+        coarse = cls.stage_1._network(plans, configuration, input_channels, output_channels, False)
+        return build_refined_network(coarse, plans.plans, input_channels, output_channels, configuration.patch_size)
 
     @one_line_errors
     def initialize(self) -> None:
-        """Builds network and optimiser, without deep supervision: the refiner has one output."""
-        self.enable_deep_supervision = False
+        """Builds network and optimiser."""
         super().initialize()
         self.refined.objective = RefinerObjective(
             smooth=self.settings.smoothing, has_ignore_channel=self.label_manager.ignore_label is not None
@@ -79,11 +68,8 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
             )
 
     def _do_i_compile(self) -> bool:
-        """Not as a whole: sampling is a loop over the denoiser, and one graph of 25 copies of it serves nobody."""
+        """Returns False: sampling is a loop over the denoiser, and a graph of 25 copies of it would be of no use."""
         return False
-
-    def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """There is none."""
 
     @property
     def refined(self) -> RefinedNetwork:
@@ -98,7 +84,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         self._usage = torch.zeros(self.refined.refiner.quantizer.size, device=self.device)
 
     def _training_loss(self, data: Tensor, target: Any, keys: list[str]) -> tuple[Tensor, dict[str, Any]]:
-        """The four terms on out-of-fold maps. What is random is a function of seed, epoch and patch number."""
+        """Computes the four terms on out-of-fold maps; randomness is a function of seed, epoch and patch number."""
         logits, generator = self._coarse_map(data, keys), self._generator()
         low, high = (math.log(value) for value in self.settings.refiner.temperature)
         logits = logits / math.exp(low + (high - low) * float(torch.rand((), generator=generator)))
@@ -114,7 +100,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         return total(terms, self.settings.refiner.loss_weights), {name: float(terms[name].detach()) for name in TERMS}
 
     def _coarse_map(self, data: Tensor, keys: list[str]) -> Tensor:
-        """Out-of-fold logits of a training patch, from memory where the epochs share their patches."""
+        """Returns out-of-fold logits of a training patch, from memory where the epochs share their patches."""
         if not self.settings.refiner.keep_patches:
             return self.fold_models.logits(data, keys)
         number = self._patches_drawn
@@ -123,7 +109,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
         return self._kept_maps[number].to(self.device)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """The recipe's; with `keep_patches` the training patches of the first epoch come again and again."""
+        """Makes the recipe's loaders; with `keep_patches` every epoch has the first one's training patches."""
         training, validation = super().get_dataloaders()
         self._kept_maps: dict[int, Tensor] = {}
         if self.settings.refiner.keep_patches:
@@ -136,7 +122,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
     def _crops(
         self, data: Tensor, logits: Tensor, target: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Refiner patches of every sample, around voxels that may change: (B * crops, ...)."""
+        """Cuts refiner patches out of every sample, around voxels that may change: (B * crops, ...)."""
         refiner = self.refined.refiner
         boxes = [
             crop_boxes(openness, refiner.config.patch_size, self.settings.refiner.crops, generator)
@@ -177,19 +163,19 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
             )
 
     def _validation_output(self, data: Tensor, keys: list[str]) -> Tensor:
-        """Refined logits of a validation patch: coarse map of its own fold's model, the averaged refiner."""
+        """Computes refined logits of a validation patch by its own fold's model and the averaged refiner."""
         self._coarse_logits = self.fold_models.logits(data, keys)
         refined: Tensor = self.refined.refine(data, self._coarse_logits)
         return refined
 
     def _validation_counts(self, logits: Tensor, truth: Tensor) -> Any:
-        """At every strength that a calibration may choose: the correction only scales with it."""
+        """Counts at every strength that a calibration may choose: the correction only scales with it."""
         assert self._coarse_logits is not None
         coarse, count = self._coarse_logits, super()._validation_counts
         return [count(coarse + strength * (logits - coarse), truth) for strength in STRENGTHS]
 
     def _validation_dice(self, counts: list[Any]) -> npt.NDArray[np.float64]:
-        """Each region at its best strength: selection must not punish what calibration will take back."""
+        """Computes each region's Dice at its best strength: selection must not punish what calibration can undo."""
         mean = super()._validation_dice
         dice = np.stack([mean(list(at_strength)) for at_strength in zip(*counts, strict=True)])
         best = np.where(np.isnan(dice).all(axis=0), 0, np.argmax(np.nan_to_num(dice, nan=-1), axis=0))
@@ -198,7 +184,7 @@ class nnUNetTrainerCoMNeTCorrDiff(FrozenStageTrainer):
 
     @one_line_errors
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """nnU-Net's, at the calibrated strengths where this model has been calibrated (`--val` after it)."""
+        """Validates as nnU-Net does, at the calibrated strengths where there are any (`--val` after calibration)."""
         names = list(self.regions)
         try:
             strengths = read_strengths(Path(self.output_folder_base), names, [self.fold])
@@ -227,3 +213,30 @@ class nnUNetTrainerCoMNeTDeterministic(nnUNetTrainerCoMNeTCorrDiff):
     """Baseline: the refiner's network without diffusion, same inputs and parameters."""
 
     changes: ClassVar[Mapping[str, Any]] = {"objective": "deterministic"}
+
+
+def build_refined_network(
+    coarse: nn.Module, plans: Mapping[str, Any], image_channels: int, regions: int, patch_size: Sequence[int]
+) -> RefinedNetwork:
+    """Builds the network of a checkpoint of the refiner's trainer; its patch is no larger than stage 1's on any axis.
+
+    Raises `ConfigurationError` for plans that do not fit.
+    """
+    if SECTION not in plans:
+        raise ConfigurationError(
+            f"the plans have no '{SECTION}' section, so the refiner's shape is unknown; use the plans.json that was "
+            "saved with the checkpoint"
+        )
+    settings = parse_settings(plans[SECTION], f"section '{SECTION}' of the plans")
+    own = settings.refiner
+    strengths = own.strength or (1.0,) * regions
+    if len(strengths) != regions:
+        raise ConfigurationError(f"the plans give {len(strengths)} strengths for {regions} regions; calibrate again")
+    patch = tuple(min(side, int(whole)) for side, whole in zip(own.patch_size, patch_size, strict=True))
+    return RefinedNetwork(
+        coarse,
+        Refiner(own.model_copy(update={"patch_size": patch}), image_channels=image_channels, regions=regions),
+        objective=RefinerObjective(smooth=settings.smoothing, has_ignore_channel=False),
+        strengths=strengths,
+        sampling=Sampling(own.num_inference_steps),
+    )

@@ -3,9 +3,11 @@
 nnU-Net's hooks are overridden one by one, the smallest that serves; what is not named here is nnU-Net's own.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from torch import distributed, nn
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import cannot_write, remove_leftovers, written_whole
 from nnunetv2_comnet.settings import Settings
-from nnunetv2_comnet.trainers.region_scores import mean_dice, region_counts
 from nnunetv2_comnet.trainers.user_errors import one_line_errors
 from nnunetv2_comnet.trust.checkpoints import never_unpickled, plain, read_checkpoint
 
@@ -40,7 +41,7 @@ class EpochLoop(nnUNetTrainer):
     _micro_step = 0
 
     def run_training(self) -> None:
-        """nnU-Net's loop, left early when patience is spent, not entered when the training was finished before."""
+        """Runs nnU-Net's loop, which patience may end early, unless the training was finished before."""
         if self.local_rank == 0:
             remove_leftovers(self.output_folder)
         if self.training_is_over:
@@ -64,7 +65,7 @@ class EpochLoop(nnUNetTrainer):
         super().on_epoch_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One forward and backward pass; the optimiser steps after every `accumulation` of them."""
+        """Does one forward and backward pass; the optimiser steps after every `accumulation` of them."""
         data, target = self._to_device(batch)
         if self._micro_step == 0:
             self.optimizer.zero_grad(set_to_none=True)
@@ -79,7 +80,7 @@ class EpochLoop(nnUNetTrainer):
         return {"loss": loss.detach().cpu().numpy(), **terms}
 
     def _training_loss(self, data: torch.Tensor, target: Any, keys: list[str]) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The loss of a batch, and what else of it the log shall show (floats by name)."""
+        """Computes the loss of a batch, and what else of it the log shall show (floats by name)."""
         return self.loss(self.network(data), target), {}
 
     def _backward(self, loss: torch.Tensor) -> None:
@@ -105,19 +106,19 @@ class EpochLoop(nnUNetTrainer):
         return {"key": batch["keys"][0], "loss": float(loss), "counts": self._validation_counts(logits, truth)}
 
     def _validation_counts(self, logits: torch.Tensor, truth: torch.Tensor) -> Any:
-        """What `_validation_dice` needs to know of a case; logits (1, R, D, H, W)."""
+        """Counts what `_validation_dice` needs of a case; logits (1, R, D, H, W)."""
         return region_counts(logits, truth, has_ignore_channel=self.label_manager.ignore_label is not None)
 
     def _validation_dice(self, counts: list[Any]) -> npt.NDArray[np.float64]:
-        """Each region's Dice over all cases, (R,): what selection and early stopping go by."""
+        """Computes each region's Dice over all cases, (R,): what selection and early stopping go by."""
         return mean_dice(counts)
 
     def _validation_output(self, data: torch.Tensor, keys: list[str]) -> Any:
-        """What the network answers to a validation batch."""
+        """Computes the network's output for a validation batch."""
         return self.network(data)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        """Mean over cases of each region's Dice; their mean is what selection and early stopping go by."""
+        """Logs each region's Dice and their mean, which selection and early stopping go by."""
         outputs = val_outputs
         if self.is_ddp:
             gathered: list[Any] = [None] * distributed.get_world_size()
@@ -141,7 +142,7 @@ class EpochLoop(nnUNetTrainer):
         super().on_epoch_end()
 
     def on_train_end(self) -> None:
-        """The best epoch's weights become checkpoint_final.pth."""
+        """Makes the best epoch's weights checkpoint_final.pth."""
         if self.is_ddp:
             distributed.barrier()  # the first process may still be writing the file that all read now
         best = os.path.join(self.output_folder, BEST)
@@ -156,7 +157,7 @@ class EpochLoop(nnUNetTrainer):
 
     @one_line_errors
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, written whole or not at all, and of plain values: it loads with weights_only=True."""
+        """Writes nnU-Net's checkpoint whole or not at all, of plain values: it loads with weights_only=True."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
@@ -166,12 +167,12 @@ class EpochLoop(nnUNetTrainer):
         with written_whole(filename) as temporary:
             try:
                 super().save_checkpoint(str(temporary))
-            except RuntimeError as error:  # torch's own writer tells a full disk so
+            except RuntimeError as error:  # what torch's own writer raises on a full disk
                 raise cannot_write(filename, str(error).splitlines()[0], "make room") from error
 
     @one_line_errors
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """nnU-Net's loading; best score and patience are read off the restored log, so nothing more is stored.
+        """Loads as nnU-Net does; best score and patience are read off the restored log, so nothing more is stored.
 
         nnU-Net would unpickle; a checkpoint that needs it is refused.
         """
@@ -188,7 +189,7 @@ class EpochLoop(nnUNetTrainer):
         self._complete_log()
 
     def _complete_log(self) -> None:
-        """checkpoint_best is written before its epoch's end is logged; nnU-Net wants one entry an epoch."""
+        """Fills the log up to one entry an epoch: checkpoint_best is written before its epoch's end is logged."""
         log = self.logger.get_checkpoint()
         for values in log.values():
             values.extend([values[-1]] * (self.current_epoch - len(values)) if values else [])
@@ -211,7 +212,7 @@ class EpochLoop(nnUNetTrainer):
 
     @contextmanager
     def _gradients_synchronised(self, wanted: bool) -> Iterator[None]:
-        """GPUs exchange gradients once per optimiser step, not once per accumulated pass."""
+        """Lets GPUs exchange gradients once per optimiser step, not once per accumulated pass."""
         if self.is_ddp and not wanted:
             with self.network.no_sync():
                 yield
@@ -220,6 +221,66 @@ class EpochLoop(nnUNetTrainer):
 
 
 def best_epoch(scores: list[float]) -> int:
-    """The first epoch with the highest score; an epoch without a score (nan) is never it, unless there is no other."""
+    """Returns the first epoch with the highest score; one without a score (nan) only where there is no other."""
     finite = [score if np.isfinite(score) else -np.inf for score in scores]
     return int(np.argmax(finite))
+
+
+def learning_rate(epoch: int, settings: Settings) -> float:
+    """Computes an epoch's learning rate: from epoch 0 it rises by equal steps to its peak, then falls by half a cosine.
+
+    The peak is reached in the last warm-up epoch; the first epoch after it still has the peak.
+    """
+    if epoch < settings.warmup_epochs:
+        return settings.learning_rate * (epoch + 1) / settings.warmup_epochs
+    done = (epoch - settings.warmup_epochs) / max(1, settings.max_epochs - settings.warmup_epochs)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class EpochSchedule:
+    """Sets the learning rate when nnU-Net calls `step(epoch)`; a function of the epoch, so nothing is to be saved."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
+        self.optimizer, self.settings = optimizer, settings
+
+    def step(self, epoch: int) -> None:
+        """Sets the rate; nnU-Net calls this at the start of every epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(epoch, self.settings)
+
+
+@dataclass(frozen=True)
+class RegionCounts:
+    """Voxels of one case, each array (R,): true positive, false positive, false negative."""
+
+    true_positive: npt.NDArray[np.int64]
+    false_positive: npt.NDArray[np.int64]
+    false_negative: npt.NDArray[np.int64]
+
+
+def region_counts(logits: torch.Tensor, truth: torch.Tensor, *, has_ignore_channel: bool) -> RegionCounts:
+    """Counts voxels of sigmoid(logits) > 0.5 against the truth, both (1, R, D, H, W); ignored voxels count nowhere."""
+    counted = torch.ones_like(truth[:, :1], dtype=torch.bool)
+    if has_ignore_channel:
+        counted, truth = truth[:, -1:] == 0, truth[:, :-1]
+    predicted, truth = (logits > 0) & counted, (truth > 0) & counted
+
+    def voxels(mask: torch.Tensor) -> npt.NDArray[np.int64]:
+        counts: npt.NDArray[np.int64] = mask.sum(dim=(0, 2, 3, 4)).cpu().numpy()
+        return counts
+
+    return RegionCounts(voxels(predicted & truth), voxels(predicted & ~truth), voxels(~predicted & truth))
+
+
+def mean_dice(cases: list[RegionCounts]) -> npt.NDArray[np.float64]:
+    """Computes the mean over cases of each region's Dice, (R,).
+
+    A case with neither truth nor prediction of a region does not count; without any other the region is nan.
+    """
+    rows = []
+    for case in cases:
+        total = 2 * case.true_positive + case.false_positive + case.false_negative
+        rows.append(np.where(total > 0, 2 * case.true_positive / np.maximum(total, 1), np.nan))
+    table = np.array(rows, dtype=np.float64)
+    counted = np.isfinite(table).sum(axis=0)
+    return np.where(counted > 0, np.nansum(table, axis=0) / np.maximum(counted, 1), np.nan)

@@ -6,7 +6,7 @@ loop.py holds what happens epoch by epoch; this file what is set up once: loss, 
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,19 +24,18 @@ from nnunetv2_comnet.errors import ConfigurationError, DataError
 from nnunetv2_comnet.files import read_checked, write_json
 from nnunetv2_comnet.losses import DeepSupervisionLoss, DSCPlusPlusBCELoss
 from nnunetv2_comnet.plans import SECTION, apply_settings
-from nnunetv2_comnet.settings import Settings
+from nnunetv2_comnet.settings import Settings, parse_settings
 from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, rotation_range, target_transforms, training_transforms
-from nnunetv2_comnet.trainers.device import tune_for_cpu
-from nnunetv2_comnet.trainers.loop import EpochLoop
-from nnunetv2_comnet.trainers.precision import choose_precision
-from nnunetv2_comnet.trainers.preprocessed import require_data
-from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
-from nnunetv2_comnet.trainers.schedule import EpochSchedule
-from nnunetv2_comnet.trainers.user_errors import one_line_errors
+from nnunetv2_comnet.trainers.batches import NumberedLoader, in_order, require_data, seeded
+from nnunetv2_comnet.trainers.device import choose_precision, tune_for_cpu
+from nnunetv2_comnet.trainers.loop import EpochLoop, EpochSchedule
+from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
 
 
 class RecipeTrainer(EpochLoop):
-    """AdamW, warm-up and cosine, accumulation, clipping, early stopping, best epoch kept (spec: method, stage 1)."""
+    """AdamW, warm-up and cosine, accumulation, clipping, early stopping, best epoch kept (docs: method, stage 1)."""
+
+    has_deep_supervision: ClassVar[bool] = True
 
     @one_line_errors
     def __init__(
@@ -73,12 +72,39 @@ class RecipeTrainer(EpochLoop):
             )
 
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
-        """What is trained with, from the plans' settings; a later stage has epochs of its own."""
+        """Returns what is trained with, from the plans' settings; stage 2 has its own epochs."""
         return settings
+
+    @classmethod
+    @one_line_errors
+    def build_network_architecture(
+        cls,
+        plans_manager: Any,
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Builds the network; stock prediction calls this on the class, and no other hook of ours."""
+        if not torch.cuda.is_available():
+            tune_for_cpu()
+        network = cls._network(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+        refuse_other_weights(network)
+        return network
+
+    @classmethod
+    def _network(
+        cls, plans: Any, configuration: Any, input_channels: int, output_channels: int, deep_supervision: bool
+    ) -> nn.Module:
+        """Builds the network that a trainer trains, from nnU-Net's managers of plans and configuration."""
+        raise NotImplementedError
 
     @one_line_errors
     def initialize(self) -> None:
         """Builds the network from seeded initial weights, then optimiser and loss."""
+        self.enable_deep_supervision = self.has_deep_supervision
         with seeded(self.seed):
             super().initialize()
 
@@ -86,13 +112,14 @@ class RecipeTrainer(EpochLoop):
     def on_train_start(self) -> None:
         """Refuses data that cannot be trained on; warns where another fold was trained with other settings.
 
-        nnU-Net keeps one plans.json for all folds.
+        nnU-Net keeps one plans.json for all folds. Settings are compared by their present names.
         """
-        self._require_data()
+        self._prepare()
         saved = os.path.join(self.output_folder_base, "plans.json")
-        with contextlib.suppress(DataError):  # there is none, or a kill cut it: nnU-Net writes it in place, below
-            other = read_checked(saved, dict[str, Any], "delete it").get(SECTION) or {}
-            changed = [name for name, value in self.plans_manager.plans[SECTION].items() if other.get(name) != value]
+        with contextlib.suppress(DataError, ConfigurationError):  # no file, or unusable: nnU-Net writes it again below
+            section = read_checked(saved, dict[str, Any], "delete it").get(SECTION) or {}
+            theirs, ours = parse_settings(section, saved), parse_settings(self.plans_manager.plans[SECTION], "plans")
+            changed = [name for name in Settings.model_fields if getattr(theirs, name) != getattr(ours, name)]
             if changed:
                 self.print_to_log_file(
                     f"WARNING: {saved} was written by a fold trained with other settings ({', '.join(changed)}) and is "
@@ -101,7 +128,7 @@ class RecipeTrainer(EpochLoop):
         super().on_train_start()
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's; the file that it would write in place is there already, written whole."""
+        """Splits as nnU-Net does, but writes the file whole, before nnU-Net would write it in place."""
         path = os.path.join(self.preprocessed_dataset_folder_base, SPLITS)
         if self.fold != "all" and not os.path.isfile(path):
             folder = self.preprocessed_dataset_folder
@@ -110,8 +137,8 @@ class RecipeTrainer(EpochLoop):
         training, validation = super().do_split()
         return training, validation
 
-    def _require_data(self) -> None:
-        """Raises `DataError` for preprocessed data or splits that this fold cannot be trained on."""
+    def _prepare(self) -> None:
+        """Checks before anything is written: raises `DataError` for data or splits that cannot be trained on."""
         plans = self.plans_manager
         require_data(
             Path(self.preprocessed_dataset_folder),
@@ -122,7 +149,7 @@ class RecipeTrainer(EpochLoop):
         )
 
     def _set_batch_size_and_oversample(self) -> None:
-        """Each GPU takes the plans' batch; the rest of the effective batch is accumulated."""
+        """Gives each GPU the plans' batch; the rest of the effective batch is accumulated."""
         world_size = distributed.get_world_size() if self.is_ddp else 1
         self.batch_size = self.configuration_manager.batch_size
         effective = self.settings.effective_batch_size
@@ -140,19 +167,19 @@ class RecipeTrainer(EpochLoop):
         )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
-        """AdamW and the schedule of schedule.py."""
+        """Makes AdamW and its schedule."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.initial_lr, weight_decay=self.weight_decay)
         return optimizer, EpochSchedule(optimizer, self.settings)
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        """All five scales, 1 to 1/16; nnU-Net's own drops the last."""
+        """Returns all five scales, 1 to 1/16; nnU-Net's own method drops the last."""
         if not self.enable_deep_supervision:
             return None
         return [list(scale) for scale in 1 / np.cumprod(np.array(STRIDES, float), axis=0)]
 
     def _build_loss(self) -> nn.Module:
-        """DSC++ + BCE on every scale, no weight zeroed."""
+        """Makes the loss: DSC++ + BCE on every scale, no weight zeroed."""
         loss = DSCPlusPlusBCELoss(
             smooth=self.settings.smoothing, has_ignore_channel=self.label_manager.ignore_label is not None
         )
@@ -161,11 +188,12 @@ class RecipeTrainer(EpochLoop):
         return DeepSupervisionLoss(loss, n_levels=len(STRIDES))
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Our networks carry the switch themselves."""
-        setattr(self._bare_network(), "deep_supervision", enabled)  # noqa: B010 - the module's type does not tell
+        """Switches the network's coarse outputs on or off, where it has some."""
+        if self.has_deep_supervision:
+            setattr(self._bare_network(), "deep_supervision", enabled)  # noqa: B010 - nn.Module's type has no such attribute
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, bool, Any, tuple[int, ...]]:  # noqa: N802
-        """nnU-Net's answer with the recipe's rotation and scaling: the patch read must hold the one that is rotated."""
+        """Sets the recipe's rotation and scaling: the patch that is read must hold the one that is rotated."""
         rotation = rotation_range(self.settings)
         patch_size = self.configuration_manager.patch_size
         to_read = get_patch_size(patch_size, rotation, rotation, rotation, self.settings.scaling)
@@ -173,11 +201,11 @@ class RecipeTrainer(EpochLoop):
         return rotation, False, to_read, FLIP_AXES
 
     def _first_batch(self) -> int:
-        """Number of the first batch that the training loader makes: where the last run stopped."""
+        """Returns the number of the first batch that the training loader makes: where the last run stopped."""
         return int(self.current_epoch * self.num_iterations_per_epoch)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """Loaders whose batches depend on seed and number only, training from where the last run stopped."""
+        """Makes loaders whose batches depend on seed and number only, training from where the last run stopped."""
         patch_size = self.configuration_manager.patch_size
         _, _, to_read, _ = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         scales = self._get_deep_supervision_scales()

@@ -14,54 +14,42 @@ from nnunetv2_comnet.losses import dice_bce_loss
 from nnunetv2_comnet.networks.segresnet import SIDE_DIVISOR, segresnet
 from nnunetv2_comnet.plans import SECTION
 from nnunetv2_comnet.settings import Settings, parse_settings
-from nnunetv2_comnet.trainers.device import tune_for_cpu
 from nnunetv2_comnet.trainers.recipe import RecipeTrainer
-from nnunetv2_comnet.trainers.user_errors import one_line_errors, refuse_other_weights
+from nnunetv2_comnet.trainers.user_errors import one_line_errors
 
 
 class nnUNetTrainerSegResNet(RecipeTrainer):
     """SegResNet with standard Dice + BCE, by the plans of nnUNetTrainerCoMNeT, whose `architecture` it passes over."""
 
+    has_deep_supervision = False
+
     def _settings_of_this_stage(self, settings: Settings, plans: dict[str, Any]) -> Settings:
-        """The plans' settings, written out in full: the network's sizes are saved with the model."""
+        """Writes the settings into the plans in full: the network's sizes are saved with the model."""
         plans[SECTION] = settings.model_dump(mode="json")
         return settings
 
-    @staticmethod
-    @one_line_errors
-    def build_network_architecture(
-        plans_manager: Any,
-        configuration_manager: Any,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
+    @classmethod
+    def _network(
+        cls, plans: Any, configuration: Any, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
-        """SegResNet in the sizes of the plans' `segresnet` settings; nnU-Net's prediction calls this too."""
-        if not torch.cuda.is_available():
-            tune_for_cpu()
-        patch_size = list(configuration_manager.patch_size)
+        """Builds SegResNet in the sizes of the plans' `segresnet` settings; it has one output."""
+        patch_size = list(configuration.patch_size)
         if any(side % SIDE_DIVISOR for side in patch_size):
             raise ConfigurationError(f"patch {patch_size}: SegResNet needs sides that divide by {SIDE_DIVISOR}")
-        sizes = parse_settings(plans_manager.plans.get(SECTION, {}), f"section '{SECTION}' of the plans").segresnet
-        network = segresnet(sizes, in_channels=num_input_channels, out_channels=num_output_channels)
-        refuse_other_weights(network)
-        return network
+        sizes = parse_settings(plans.plans.get(SECTION, {}), f"section '{SECTION}' of the plans").segresnet
+        return segresnet(sizes, in_channels=input_channels, out_channels=output_channels)
 
     @one_line_errors
     def initialize(self) -> None:
-        """Builds network, optimiser and loss, without deep supervision: SegResNet has one output."""
-        self.enable_deep_supervision = False
+        """Builds network, optimiser and loss, and logs which."""
         super().initialize()
         self.print_to_log_file(f"network: SegResNet, {self.settings.segresnet}; loss: standard Dice + BCE")
 
     def _build_loss(self) -> nn.Module:
-        """Standard Dice + BCE, on the one output."""
+        """Makes the loss: standard Dice + BCE."""
         return dice_bce_loss(
             smooth=self.settings.smoothing, has_ignore_channel=self.label_manager.ignore_label is not None
         )
-
-    def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """There is none."""
 
     def on_train_epoch_start(self) -> None:
         """Seeds the dropout by the epoch, so that a resumed training goes on as it would have."""

@@ -15,7 +15,6 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2_comnet.crossval import serve
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.plans import PLANS_NAME
-from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.corrdiff import (
     nnUNetTrainerCoMNeTCorrDiff,
     nnUNetTrainerCoMNeTCorrDiffInFold,
@@ -24,14 +23,10 @@ from nnunetv2_comnet.trainers.corrdiff import (
 )
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 from tests.conftest import DATASET
+from tests.trainers.small_training import KilledError, killed_in, make_trainer, plans_of, weights_of
 
 STAGE_1 = f"nnUNetTrainerCoMNeT__{PLANS_NAME}__3d_fullres"
-SHORT = {
-    "base_channels": 4,
-    "patch_size": (32, 32, 32),
-    "steps_per_epoch": 2,
-    "effective_batch_size": 2,
-    "save_every": 1,
+SMALL = {
     "refiner_max_epochs": 3,
     "refiner_codes_epochs": 1,
     "refiner_channels": 4,
@@ -41,44 +36,33 @@ SHORT = {
 }
 
 
-def plans_of(blobs: Path, **overrides: Any) -> dict[str, Any]:
-    plans: dict[str, Any] = json.loads((blobs / f"{PLANS_NAME}.json").read_text())
-    settings = make_settings("demo", **{**SHORT, **overrides})
-    plans["comnet"] = settings.model_dump(mode="json")
-    plans["configurations"]["3d_fullres"] |= {
-        "architecture": settings.architecture(),
-        "patch_size": list(settings.patch_size),
-        "batch_size": settings.batch_size,
-    }
-    plans["continue_training"] = False
-    return plans
-
-
 def make(blobs: Path, kind: type, fold: int | str = 0, **overrides: Any) -> Any:
-    dataset_json = json.loads((blobs / "dataset.json").read_text())
-    return kind(plans_of(blobs, **overrides), "3d_fullres", fold, dataset_json, torch.device("cpu"))
+    return make_trainer(blobs, kind, plans_of(blobs, **{**SMALL, **overrides}), fold)
+
+
+@pytest.fixture(scope="module")
+def five_folds(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five folds of stage 1 with weights of their own, as if trained."""
+    folder = tmp_path_factory.mktemp("stage_1")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("nnUNet_results", str(tmp_path_factory.mktemp("logs")))
+        for fold in range(5):
+            trainer = make(blobs, nnUNetTrainerCoMNeT, fold)
+            trainer.initialize()
+            trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
+    (folder / "plans.json").write_text(json.dumps(plans_of(blobs, **SMALL)))
+    return folder
 
 
 @pytest.fixture
-def stage_1(blobs: Path, tmp_path: Path) -> Path:
-    """Five folds of stage 1 with weights of their own, as if trained."""
+def stage_1(five_folds: Path, tmp_path: Path) -> Path:
     os.environ["nnUNet_results"] = str(tmp_path)
-    folder = tmp_path / DATASET / STAGE_1
-    for fold in range(5):
-        trainer = make(blobs, nnUNetTrainerCoMNeT, fold)
-        trainer.initialize()
-        trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
-    (folder / "plans.json").write_text(json.dumps(plans_of(blobs)))
-    return folder
+    return Path(shutil.copytree(five_folds, tmp_path / DATASET / STAGE_1))
 
 
 def splits_of(blobs: Path) -> list[dict[str, list[str]]]:
     splits: list[dict[str, list[str]]] = json.loads((blobs / "splits_final.json").read_text())
     return splits
-
-
-def weights(trainer: Any) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
 
 
 def out_of_fold(trainer: Any) -> dict[str, Any]:
@@ -138,7 +122,7 @@ def test_the_base_stays_as_it_was(blobs: Path, stage_1: Path) -> None:
     trainer = make(blobs, nnUNetTrainerCoMNeTCorrDiff, 0)
     trainer.run_training()
     checkpoint = torch.load(stage_1 / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
-    after = weights(trainer)
+    after = weights_of(trainer)
     for name, value in checkpoint.items():
         assert torch.equal(after["coarse." + name], value), name
     assert not torch.equal(after["refiner.condition.stem.weight"], after["average.condition.stem.weight"])
@@ -149,22 +133,11 @@ def test_the_base_stays_as_it_was(blobs: Path, stage_1: Path) -> None:
         assert said in log, said
 
 
-class KilledError(RuntimeError):
-    """Stands for the end of the process."""
-
-
-class KilledInEpochTwo(nnUNetTrainerCoMNeTCorrDiff):
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if self.current_epoch == 2:
-            raise KilledError
-        return super().train_step(batch)
-
-
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path, keep: bool) -> None:
     whole = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=keep)
     whole.run_training()
-    killed = make(blobs, KilledInEpochTwo, refiner_keep_patches=keep)
+    killed = make(blobs, killed_in(2, nnUNetTrainerCoMNeTCorrDiff), refiner_keep_patches=keep)
     with pytest.raises(KilledError):
         killed.run_training()
     resumed = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=keep)
@@ -172,8 +145,8 @@ def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path, keep:
     assert resumed.current_epoch == 2
     resumed.output_folder = killed.output_folder
     resumed.run_training()
-    expected = weights(whole)
-    for name, value in weights(resumed).items():
+    expected = weights_of(whole)
+    for name, value in weights_of(resumed).items():
         assert torch.equal(value, expected[name]), name
 
 
@@ -235,11 +208,11 @@ def test_missing_folds_fall_back_to_the_own_model_and_say_so(blobs: Path, stage_
 
 
 def test_stage_1_of_other_plans_or_another_split_is_refused(blobs: Path, stage_1: Path) -> None:
-    other = plans_of(blobs, base_channels=8)
+    other = plans_of(blobs, **SMALL, base_channels=8)
     (stage_1 / "plans.json").write_text(json.dumps(other))
     with pytest.raises(SystemExit, match="architecture"):
         make(blobs, nnUNetTrainerCoMNeTCorrDiff).run_training()
-    (stage_1 / "plans.json").write_text(json.dumps(plans_of(blobs)))
+    (stage_1 / "plans.json").write_text(json.dumps(plans_of(blobs, **SMALL)))
     with pytest.raises(SystemExit, match="modality_dropout"):
         make(blobs, nnUNetTrainerCoMNeTCorrDiff, modality_dropout=0.5).run_training()
     (stage_1 / "fold_1" / "validation").mkdir()
@@ -257,7 +230,7 @@ def test_the_variants_differ_in_what_their_names_say(blobs: Path, stage_1: Path)
         trainer = make(blobs, kind)
         trainer.on_train_start()
         saved = json.loads((Path(trainer.output_folder_base) / "plans.json").read_text())["comnet"]["refiner"]
-        assert saved == {**plans_of(blobs)["comnet"]["refiner"], name: value}
+        assert saved == {**plans_of(blobs, **SMALL)["comnet"]["refiner"], name: value}
         trainer.on_train_epoch_start()
         outputs = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(2)]
         assert np.isfinite([output["loss"] for output in outputs]).all()

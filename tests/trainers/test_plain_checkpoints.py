@@ -12,7 +12,8 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
-from tests.trainers.test_recipe import logged, make, weights_of
+from tests.trainers.small_training import weights_of
+from tests.trainers.test_recipe import logged, make
 from tests.trust.evil import Touch
 
 # A process of its own, where nobody has told torch of numpy's numbers.

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
-
-SHORT = {
-    "base_channels": 4,
-    "patch_size": (32, 32, 32),
-    "steps_per_epoch": 2,
-    "effective_batch_size": 2,
-    "max_epochs": 4,
-    "save_every": 1,
-}
+from tests.trainers.small_training import KilledError, killed_in, make_in, plans_of, weights_of
 
 
 class ScriptedScores(nnUNetTrainerCoMNeT):
@@ -34,45 +25,12 @@ class ScriptedScores(nnUNetTrainerCoMNeT):
         values["mean_fg_dice"][-1] = self.scores[self.current_epoch]
 
 
-class KilledError(RuntimeError):
-    """Stands for the end of the process."""
-
-
-class KilledInEpochTwo(nnUNetTrainerCoMNeT):
-    """Dies in the middle of its third epoch."""
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if self.current_epoch == 2:
-            raise KilledError
-        return super().train_step(batch)
-
-
-def make(blobs: Path, results: Path, kind: type = nnUNetTrainerCoMNeT, **overrides: Any) -> nnUNetTrainerCoMNeT:
+def make(blobs: Path, results: Path, kind: type = nnUNetTrainerCoMNeT, **overrides: Any) -> Any:
     """A trainer of fold 0 that writes under `results`."""
-    plans = json.loads((blobs / f"{PLANS_NAME}.json").read_text())
-    settings = make_settings("demo", **{**SHORT, **overrides})
-    plans["comnet"] = settings.model_dump(mode="json")
-    plans["configurations"]["3d_fullres"] |= {
-        "architecture": settings.architecture(),
-        "patch_size": list(settings.patch_size),
-        "batch_size": settings.batch_size,
-    }
-    plans["continue_training"] = False
-    os.environ["nnUNet_results"] = str(results)
-    dataset_json = json.loads((blobs / "dataset.json").read_text())
-    trainer = kind(plans, "3d_fullres", 0, dataset_json, torch.device("cpu"))
-    # One folder for every class of this file: a resumed training is the plain trainer's.
-    trainer.output_folder_base = str(results)
-    trainer.output_folder = str(results / "fold_0")
-    os.makedirs(trainer.output_folder, exist_ok=True)
-    return trainer
+    return make_in(results, blobs, kind, plans_of(blobs, **{"max_epochs": 4, **overrides}))
 
 
-def weights_of(trainer: nnUNetTrainerCoMNeT) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
-
-
-def logged(trainer: nnUNetTrainerCoMNeT) -> dict[str, list]:
+def logged(trainer: Any) -> dict[str, list]:
     values = trainer.logger.get_checkpoint()
     return {name: [np.asarray(v).tolist() for v in row] for name, row in values.items() if "timestamps" not in name}
 
@@ -83,7 +41,7 @@ def test_a_killed_training_resumes_bit_for_bit(blobs: Path, tmp_path: Path, drop
     whole.run_training()
 
     with pytest.raises(KilledError):
-        make(blobs, tmp_path / "killed", KilledInEpochTwo, modality_dropout=dropout).run_training()
+        make(blobs, tmp_path / "killed", killed_in(2, nnUNetTrainerCoMNeT), modality_dropout=dropout).run_training()
     resumed = make(blobs, tmp_path / "killed", modality_dropout=dropout)
     resumed.load_checkpoint(str(tmp_path / "killed" / "fold_0" / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 2
@@ -223,9 +181,23 @@ def test_a_checkpoint_of_another_network_is_refused_in_one_line(blobs: Path, tmp
         larger.load_checkpoint(str(tmp_path / "broken.pth"))
 
 
-def test_settings_that_the_hardware_lacks_are_refused(blobs: Path, tmp_path: Path) -> None:
+def test_settings_that_the_hardware_does_not_have_are_refused(blobs: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="float16"):
         make(blobs, tmp_path, precision="float16")
+
+
+def test_only_other_settings_of_another_fold_are_warned_of(blobs: Path, tmp_path: Path) -> None:
+    first = make(blobs, tmp_path)
+    saved = {**first.plans_manager.plans, "comnet": dict(first.plans_manager.plans["comnet"])}
+    refiner = dict(saved["comnet"]["refiner"])
+    refiner["sampling_steps"] = refiner.pop("num_inference_steps")  # as it was called before
+    for patience, warned in ((first.settings.patience, False), (7, True)):
+        saved["comnet"] |= {"refiner": refiner, "patience": patience}
+        (tmp_path / "plans.json").write_text(json.dumps(saved))
+        trainer = make(blobs, tmp_path)
+        trainer.on_train_start()
+        said = Path(trainer.log_file).read_text()
+        assert ("trained with other settings (patience)" in said) == ("other settings" in said) == warned
 
 
 def test_stock_plans_get_the_paper_preset_on_their_own_axes() -> None:

@@ -1,7 +1,6 @@
 """The baseline's trainer: its loss, that all else is nnUNetTrainerCoMNeT's, resume, stock prediction, refusals."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,58 +10,21 @@ import torch.nn.functional as F
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
 from nnunetv2_comnet.trainers.segresnet import nnUNetTrainerSegResNet
+from tests.trainers.small_training import KilledError, killed_in, make_in, plans_of, weights_of
 
-SHORT = {
-    "base_channels": 4,
-    "patch_size": (32, 32, 32),
-    "steps_per_epoch": 2,
-    "effective_batch_size": 2,
+SMALL = {
     "max_epochs": 3,
-    "save_every": 1,
     "segresnet_init_filters": 8,
     "segresnet_blocks_down": (1, 1, 1, 1),
     "segresnet_dropout": 0.2,
 }
 
 
-class KilledInEpochOne(nnUNetTrainerSegResNet):
-    """Dies in the middle of its second epoch."""
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-        return super().train_step(batch)
-
-
-def plans_of(blobs: Path, **overrides: Any) -> dict[str, Any]:
-    plans: dict[str, Any] = json.loads((blobs / f"{PLANS_NAME}.json").read_text())
-    settings = make_settings("demo", **{**SHORT, **overrides})
-    plans["comnet"] = settings.model_dump(mode="json")
-    plans["configurations"]["3d_fullres"] |= {
-        "architecture": settings.architecture(),
-        "patch_size": list(settings.patch_size),
-        "batch_size": settings.batch_size,
-    }
-    plans["continue_training"] = False
-    return plans
-
-
-def make(blobs: Path, results: Path, kind: type = nnUNetTrainerSegResNet, plans: Any = None, **overrides: Any) -> Any:
-    """A trainer of fold 0 that writes under `results`, one folder for every class."""
-    os.environ["nnUNet_results"] = str(results)
-    dataset_json = json.loads((blobs / "dataset.json").read_text())
-    trainer = kind(plans or plans_of(blobs, **overrides), "3d_fullres", 0, dataset_json, torch.device("cpu"))
-    trainer.output_folder_base, trainer.output_folder = str(results), str(results / "fold_0")
-    os.makedirs(trainer.output_folder, exist_ok=True)
-    return trainer
-
-
-def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+def make(blobs: Path, results: Path, kind: type = nnUNetTrainerSegResNet, plans: Any = None) -> Any:
+    return make_in(results, blobs, kind, plans or plans_of(blobs, **SMALL))
 
 
 def test_the_loss_is_standard_dice_and_cross_entropy(blobs: Path, tmp_path: Path) -> None:
@@ -114,8 +76,8 @@ def test_all_but_network_and_loss_is_stage_1s(blobs: Path, tmp_path: Path) -> No
 def test_a_killed_training_resumes_bit_for_bit_and_stock_prediction_finds_it(blobs: Path, tmp_path: Path) -> None:
     whole = make(blobs, tmp_path / "whole")
     whole.run_training()
-    with pytest.raises(KeyboardInterrupt):
-        make(blobs, tmp_path / "killed", KilledInEpochOne).run_training()
+    with pytest.raises(KilledError):
+        make(blobs, tmp_path / "killed", killed_in(1, nnUNetTrainerSegResNet)).run_training()
     resumed = make(blobs, tmp_path / "killed")
     resumed.load_checkpoint(str(tmp_path / "killed" / "fold_0" / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 1
@@ -140,7 +102,7 @@ def test_a_killed_training_resumes_bit_for_bit_and_stock_prediction_finds_it(blo
 
 
 def test_plans_from_before_the_baseline_train_it_in_the_bundles_size(blobs: Path, tmp_path: Path) -> None:
-    plans = plans_of(blobs)
+    plans = plans_of(blobs, **SMALL)
     del plans["comnet"]["segresnet"]
     trainer = make(blobs, tmp_path, plans=plans)
     trainer.initialize()
@@ -162,7 +124,7 @@ def test_weights_of_another_network_are_refused_in_one_line(blobs: Path, tmp_pat
 
 
 def test_a_patch_that_does_not_halve_three_times_is_refused(blobs: Path, tmp_path: Path) -> None:
-    plans = plans_of(blobs)
+    plans = plans_of(blobs, **SMALL)
     plans["configurations"]["3d_fullres"]["patch_size"] = [32, 36, 32]
     with pytest.raises(SystemExit, match=r"patch_size \[32, 36, 32\]"):
         make(blobs, tmp_path, plans=plans)

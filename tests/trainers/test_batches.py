@@ -15,9 +15,14 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_comnet.label_schemes import BRATS_123
 from nnunetv2_comnet.settings import make_settings
-from nnunetv2_comnet.trainers.augmentation import FLIP_AXES, RegionsOfLabels, target_transforms, training_transforms
-from nnunetv2_comnet.trainers.sampling import NumberedLoader, in_order, seeded
-from nnunetv2_comnet.trainers.withholding import ModalityDropout
+from nnunetv2_comnet.trainers.augmentation import (
+    FLIP_AXES,
+    ModalityDropout,
+    RegionsOfLabels,
+    target_transforms,
+    training_transforms,
+)
+from nnunetv2_comnet.trainers.batches import NumberedLoader, in_order, seeded
 
 PATCH = (32, 32, 32)
 REGIONS = [(1, 2, 3), (1, 3), (3,)]

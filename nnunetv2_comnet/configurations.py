@@ -26,12 +26,12 @@ class Configuration(BaseModel):
 
 
 def renamed(new: str, *old: str) -> AliasChoices:
-    """The names by which a field is read: plans of before have the old ones."""
+    """Makes the alias of a renamed field: older plans have the old names."""
     return AliasChoices(new, *old)
 
 
 def old_names(model: type[BaseModel]) -> dict[str, str]:
-    """The present name of every field by each name that it had before."""
+    """Maps each name that a field had before to its present one."""
     aliases = {name: field.validation_alias for name, field in model.model_fields.items()}
     return {
         str(old): name
@@ -55,7 +55,7 @@ class MedNeXtOptions(Configuration):
     )
 
     def architecture(self) -> dict[str, Any]:
-        """The `architecture` entry of an nnU-Net configuration that builds this network by its import path."""
+        """Returns the `architecture` entry of an nnU-Net configuration that builds this network by its import path."""
         return {
             "network_class_name": "nnunetv2_comnet.networks.mednext_from_plans",
             "arch_kwargs": {

@@ -21,10 +21,17 @@ def dsc_plus_plus(
     smooth: float = SMOOTHING,
     squared: bool = True,
 ) -> Tensor:
-    """DSC++ of every sample and region: (2 sum py + smooth) / (sum p^2 + sum y^2 + smooth), in [0, 1].
+    """Computes DSC++ of every sample and region: (2 sum py + smooth) / (sum p^2 + sum y^2 + smooth).
 
-    probabilities: (B, R, D, H, W) in [0, 1]; target: the same shape, 0 or 1; counted: (B, 1, D, H, W), 1 where a
-    voxel counts and 0 where it is ignored. squared=False leaves the squares out: the standard Dice. Returns (B, R).
+    Args:
+        probabilities: (B, R, D, H, W), in [0, 1].
+        target: The same shape, 0 or 1.
+        counted: (B, 1, D, H, W), 1 where a voxel counts and 0 where it is ignored.
+        smooth: Epsilon, above 0.
+        squared: False leaves the squares out: the standard Dice.
+
+    Returns:
+        (B, R), in [0, 1].
     """
     p, y = _float(probabilities), target.to(_float(probabilities).dtype)
     if counted is not None:
@@ -36,7 +43,7 @@ def dsc_plus_plus(
 
 
 class DSCPlusPlusBCELoss(nn.Module):
-    """weight_dice * (1 - mean DSC++) + weight_bce * BCE, over regions and samples; squared=False: standard Dice.
+    """(1 - mean DSC++) + BCE, over regions and samples; squared=False: standard Dice.
 
     logits: (B, R, D, H, W). target: (B, R, D, H, W), boolean or numeric, 0 or 1; with `has_ignore_channel` one
     channel more, the last, which is 1 where a voxel is ignored (nnU-Net's form for regions). An ignored voxel counts
@@ -49,16 +56,12 @@ class DSCPlusPlusBCELoss(nn.Module):
         *,
         smooth: float = SMOOTHING,
         squared: bool = True,
-        weight_dice: float = 1.0,
-        weight_bce: float = 1.0,
         has_ignore_channel: bool = False,
     ) -> None:
         super().__init__()
         if smooth <= 0:
             raise ConfigurationError(f"DSC++: smooth must be above 0 (an absent region is 0/0 without), got {smooth}")
-        self.smooth, self.squared = smooth, squared
-        self.weight_dice, self.weight_bce = weight_dice, weight_bce
-        self.has_ignore_channel = has_ignore_channel
+        self.smooth, self.squared, self.has_ignore_channel = smooth, squared, has_ignore_channel
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         expected = (logits.shape[0], logits.shape[1] + self.has_ignore_channel, *logits.shape[2:])
@@ -70,16 +73,16 @@ class DSCPlusPlusBCELoss(nn.Module):
             counted = 1 - target[:, -1:] if self.has_ignore_channel else None  # (B, 1, D, H, W)
             regions = target[:, : logits.shape[1]]
             dsc = dsc_plus_plus(logits.sigmoid(), regions, counted=counted, smooth=self.smooth, squared=self.squared)
-            return self.weight_dice * (1 - dsc.mean()) + self.weight_bce * _bce(logits, regions, counted)
+            return 1 - dsc.mean() + _bce(logits, regions, counted)
 
 
 def dice_bce_loss(*, smooth: float = SMOOTHING, has_ignore_channel: bool = False) -> DSCPlusPlusBCELoss:
-    """Standard Dice + BCE, (1 - mean Dice) + BCE: the SegResNet baseline's loss, and the refiner's L_seg."""
+    """Makes standard Dice + BCE, (1 - mean Dice) + BCE, of SegResNet and of the refiner (L_seg)."""
     return DSCPlusPlusBCELoss(smooth=smooth, squared=False, has_ignore_channel=has_ignore_channel)
 
 
 def _bce(logits: Tensor, target: Tensor, counted: Tensor | None) -> Tensor:
-    """Binary cross-entropy, mean over the counted voxels of all regions and samples; 0 where none is counted."""
+    """Computes binary cross-entropy, mean over counted voxels of all regions and samples; 0 where none is."""
     if counted is None:
         return F.binary_cross_entropy_with_logits(logits, target)
     voxelwise = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
@@ -91,7 +94,7 @@ def _float(x: Tensor) -> Tensor:
 
 
 def deep_supervision_weights(n_levels: int) -> tuple[float, ...]:
-    """1, 1/2, 1/4, ... for n_levels outputs, finest first, divided by their sum."""
+    """Computes 1, 1/2, 1/4, ... for n_levels outputs, finest first, divided by their sum."""
     if n_levels < 1:
         raise ConfigurationError(f"deep supervision: needs at least one level, got {n_levels}")
     weights = [0.5**level for level in range(n_levels)]
@@ -99,18 +102,14 @@ def deep_supervision_weights(n_levels: int) -> tuple[float, ...]:
 
 
 class DeepSupervisionLoss(nn.Module):
-    """The weighted sum of one loss over the levels of deep supervision.
+    """The sum of one loss over the levels of deep supervision, by `deep_supervision_weights`.
 
-    weights: one per level, finest first, each above 0; None: `deep_supervision_weights(n_levels)`.
     Called with equally long lists of logits and targets, finest first. Returns a scalar.
     """
 
-    def __init__(self, loss: nn.Module, n_levels: int = 5, *, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, loss: nn.Module, n_levels: int = 5) -> None:
         super().__init__()
-        self.loss = loss
-        self.weights = deep_supervision_weights(n_levels) if weights is None else tuple(map(float, weights))
-        if not self.weights or any(not weight > 0 for weight in self.weights):
-            raise ConfigurationError(f"deep supervision: every level needs a weight above 0, got {self.weights}")
+        self.loss, self.weights = loss, deep_supervision_weights(n_levels)
 
     def forward(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         if not len(outputs) == len(targets) == len(self.weights):

@@ -119,7 +119,7 @@ class Settings(MedNeXtOptions):
     blur_probability: Probability = Field(0.2, description="Of a Gaussian blur.")
     blur_sigma: Range = Field((0.5, 1.0), description="Range of its sigma, voxels.")
     modality_dropout: Probability = Field(
-        0.0, description="Share of patches that lack some of their images; above 0, patients may lack images too."
+        0.0, description="Share of patches with missing channels; above 0, patients may have missing channels too."
     )
 
     refiner: RefinerSettings = Field(default_factory=lambda: RefinerSettings.model_validate({}), description="Stage 2.")
@@ -145,7 +145,7 @@ class Settings(MedNeXtOptions):
         return self
 
     def of_stage_2(self) -> "Settings":
-        """What the refiner trains with: these settings, with its own epochs, patience, steps and learning rate."""
+        """Returns these settings with the refiner's own epochs, patience, steps and learning rate."""
         names = ("max_epochs", "patience", "steps_per_epoch", "learning_rate")
         own = {name: getattr(self.refiner, name) for name in names if getattr(self.refiner, name) is not None}
         return self.model_copy(update=own)
@@ -181,7 +181,7 @@ REFINER_PREFIX, SEGRESNET_PREFIX = "refiner_", "segresnet_"
 
 
 def make_settings(preset: str = "paper", **overrides: Any) -> Settings:
-    """The settings of a preset with some values replaced, those of a part by its prefix: `refiner_`, `segresnet_`.
+    """Makes a preset's settings with some values replaced, those of a part by its prefix: `refiner_`, `segresnet_`.
 
     Raises `ConfigurationError` in one line.
     """
@@ -213,7 +213,7 @@ def _one_line(error: Any) -> str:
 
 
 def fit_patch(patch_size: Axes, median_shape: Axes) -> Axes:
-    """The patch, made smaller on axes where the images are: rounded up to the next multiple of 16 voxels."""
+    """Makes the patch smaller on axes where the images are: to their size, rounded up to a multiple of 16 voxels."""
 
     def fit(side: int, image: float) -> int:
         needed = -(-int(image) // SIDE_DIVISOR) * SIDE_DIVISOR

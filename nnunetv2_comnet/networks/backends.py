@@ -49,7 +49,7 @@ def fused_block(block: Block, x: Tensor, residual: Tensor | None, modulation: Mo
 
 
 def _on_cpu(block: Block, x: Tensor, residual: Tensor | None, modulation: Modulation | None) -> Tensor:
-    """Modulating the norm's output is another weight and bias of the norm."""
+    """Computes the block by `cpu.branch`; a modulation of the norm's output becomes a weight and bias of the norm."""
     norm_weight: Tensor = block.norm.weight
     norm_bias: Tensor = block.norm.bias
     if modulation is not None:
@@ -78,7 +78,7 @@ def _on_cpu(block: Block, x: Tensor, residual: Tensor | None, modulation: Modula
 
 
 def depthwise_conv3d(x: Tensor, weight: Tensor, stride: int = 1, *, use_triton: bool = False) -> Tensor:
-    """x: (B, C, D, H, W); weight: (C, 1, k, k, k), k odd; padding k // 2, no bias."""
+    """Convolves each channel of x (B, C, D, H, W) by a weight (C, 1, k, k, k), k odd; padding k // 2, no bias."""
     if cpu.fits(x):
         return cpu.depthwise_conv3d(x, weight, stride)
     if use_triton and stride == 1 and x.is_cuda:
@@ -87,7 +87,7 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, stride: int = 1, *, use_triton: 
 
 
 def depthwise_conv_transpose3d(x: Tensor, weight: Tensor) -> Tensor:
-    """x: (B, C, D, H, W); weight: (C, 1, k, k, k), k odd; stride 2, padding k // 2: (B, C, 2D - 1, 2H - 1, 2W - 1)."""
+    """Convolves as `depthwise_conv3d`, transposed, stride 2: (B, C, D, H, W) -> (B, C, 2D - 1, 2H - 1, 2W - 1)."""
     if cpu.fits(x):
         return cpu.depthwise_conv_transpose3d(x, weight)
     return F.conv_transpose3d(x, weight, None, 2, weight.shape[-1] // 2, groups=x.shape[1])
@@ -99,7 +99,7 @@ def conv1x1(x: Tensor, layer: nn.Conv3d) -> Tensor:
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1x1 convolution, its weight shared by the samples or one per sample.
+    """Computes a 1x1x1 convolution, its weight shared by the samples or one per sample.
 
     x: (B, C_in, D, H, W); weight: (C_out, C_in) or (B, C_out, C_in); bias: (C_out,).
     Returns (B, C_out, D, H, W). A CPU is fastest with a matrix product, and so is a batch with a weight per sample.

@@ -47,7 +47,7 @@ def grn_share(norm: Tensor, denominator: str = "mean") -> Tensor:
 
 
 def channel_norm(x: Tensor) -> Tensor:
-    """(B, E, D, H, W) -> (B, E): the Euclidean norm of every channel, in float32 (float64 for float64 input)."""
+    """Computes every channel's Euclidean norm: (B, E, D, H, W) -> (B, E) in float32 (float64 for float64 input)."""
     return _norm(x) if torch.compiler.is_compiling() else _ChannelNorm.apply(x)
 
 

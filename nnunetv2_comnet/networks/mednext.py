@@ -91,7 +91,7 @@ class MedNeXtConfig:
 
 
 def check_choice(name: str, value: object, valid: Sequence[object]) -> None:
-    """Raise ConfigurationError, naming the valid values, unless the value is one of them."""
+    """Raises `ConfigurationError`, which names the valid values, unless the value is one of them."""
     if value not in valid:
         raise ConfigurationError(f"MedNeXt: {name} must be one of {', '.join(map(str, valid))}, got {value!r}")
 
@@ -127,19 +127,19 @@ class MedNeXt(nn.Module):
         self.deep_supervision = config.deep_supervision
 
     def _stage(self, stage: int, channels: int) -> nn.Sequential:
-        """A stage's blocks, one after the other."""
+        """Builds a stage's blocks, one after the other."""
         count = self.config.blocks[stage]
         return nn.Sequential(*(MedNeXtBlock(channels, channels, self._options(stage)) for _ in range(count)))
 
     def _down(self, stage: int, channels: int) -> MedNeXtDownBlock:
-        """Into a stage of the encoder, with that stage's expansion ratio."""
+        """Builds the block into a stage of the encoder, with that stage's expansion ratio."""
         options = self._options(stage)
         if stage == 1 and not self.config.grn_in_first_down:
             options = replace(options, grn=False)
         return MedNeXtDownBlock(channels, 2 * channels, options)
 
     def _up(self, stage: int, channels: int) -> MedNeXtUpBlock:
-        """Into a stage of the decoder, with that stage's expansion ratio."""
+        """Builds the block into a stage of the decoder, with that stage's expansion ratio."""
         return MedNeXtUpBlock(channels, channels // 2, self._options(stage))
 
     def _options(self, stage: int) -> BlockOptions:
@@ -180,7 +180,7 @@ class MedNeXt(nn.Module):
 
 
 def check_input(shape: Sequence[int], in_channels: int) -> None:
-    """Raise ConfigurationError unless shape is (B, in_channels, D, H, W) with sides that divide by 16."""
+    """Raises `ConfigurationError` unless shape is (B, in_channels, D, H, W) with sides that divide by 16."""
     if len(shape) != 5 or shape[1] != in_channels:
         raise ConfigurationError(f"MedNeXt: expected input (B, {in_channels}, D, H, W), got {tuple(shape)}")
     sides = shape[2:]
@@ -206,15 +206,16 @@ def mednext(
     grn_denominator: str = "mean",
     checkpointing: str = DEFAULT.checkpointing,
 ) -> MedNeXt:
-    """A MedNeXt of size "S", "B" (the default and the paper's), "M" or "L"; the options are those of MedNeXtConfig.
+    """Builds a MedNeXt of size "S", "B" (the paper's), "M" or "L"; the options are those of MedNeXtConfig.
 
     Without deep supervision only the finest head is built, as in the official code.
     """
+    check_choice("size", size, tuple(SIZES))
     return MedNeXt(
         MedNeXtConfig(
             base_channels=base_channels,
-            expansion=_preset(size).expansion,
-            blocks=_preset(size).blocks,
+            expansion=SIZES[size].expansion,
+            blocks=SIZES[size].blocks,
             kernel_size=kernel_size,
             in_channels=in_channels,
             out_channels=out_channels,
@@ -226,11 +227,6 @@ def mednext(
             checkpointing=checkpointing,
         )
     )
-
-
-def _preset(size: str) -> MedNeXtSize:
-    check_choice("size", size, tuple(SIZES))
-    return SIZES[size]
 
 
 def mednext_from_plans(
@@ -247,11 +243,11 @@ def mednext_from_plans(
     strides: Sequence[Sequence[int]] | None = None,
     n_stages: int | None = None,
 ) -> MedNeXt:
-    """The network of an nnU-Net plans file, which names this function and gives its options as `arch_kwargs`.
+    """Builds the network of an nnU-Net plans file, which names this function and gives its options as `arch_kwargs`.
 
     All five heads are built whatever `deep_supervision` says: nnU-Net predicts with a network built without deep
     supervision and loads into it, strictly, what was trained with it. gpu_kernels: "torch" or "triton"; a GPU that
-    cannot run the latter is told of in the log and gets the former. Raises ConfigurationError for strides or a number
+    cannot run the latter gets the former, and the log says so. Raises `ConfigurationError` for strides or a number
     of stages other than MedNeXt's.
     """
     check_choice("gpu_kernels", gpu_kernels, get_args(GpuKernels))

@@ -11,7 +11,7 @@ SIDE_DIVISOR = 8  # three halvings between its four levels
 
 
 def segresnet(config: SegResNetConfig, *, in_channels: int, out_channels: int) -> nn.Module:
-    """The network: (B, in_channels, D, H, W) -> logits (B, out_channels, D, H, W); sides divide by SIDE_DIVISOR."""
+    """Builds the network: (B, in_channels, D, H, W) -> logits (B, out_channels, D, H, W); sides divide by 8."""
     from monai.networks.nets.segresnet import SegResNet
 
     network: nn.Module = SegResNet(

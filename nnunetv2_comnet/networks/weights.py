@@ -1,4 +1,4 @@
-"""Load weights from an official MedNeXt checkpoint, from nnU-Net's, or from a network with a smaller kernel (UpKern).
+"""Loads weights from an official MedNeXt checkpoint, from nnU-Net's, or from a network with a smaller kernel (UpKern).
 
 UpKern (MedNeXt paper, section 2.3): a depthwise kernel of 5 starts as the trained kernel of 3, resized trilinearly.
 """
@@ -34,13 +34,19 @@ class WeightReport:
 def load_mednext_weights(
     network: MedNeXt, state_dict: Mapping[str, object], *, source_denominator: str = "mean"
 ) -> WeightReport:
-    """Copy a state dict, or a checkpoint that holds one, into the network.
+    """Copies a state dict, or a checkpoint that holds one, into the network.
 
-    source_denominator: the form of GRN that the source was trained with, "mean" or "sum".
-    Not loaded, and reported: heads of another class count, GRN or coarse heads that the source lacks (GRN is set to
-    zero, which is the identity; heads stay as they are) and the depthwise biases: the group norm behind them
+    Not loaded, and reported: heads of another class count, GRN or coarse heads that are missing in the source (GRN is
+    set to zero, which is the identity; heads stay as they are) and the depthwise biases: the group norm behind them
     subtracts any constant per channel, so zero gives the same output.
-    Raises ConfigurationError for any other difference; the network is then unchanged.
+
+    Args:
+        network: The network to fill; unchanged where an error is raised.
+        state_dict: Tensors by name, or a checkpoint.
+        source_denominator: The form of GRN that the source was trained with, "mean" or "sum".
+
+    Raises:
+        ConfigurationError: The source differs from the network in any other way.
     """
     check_choice("source_denominator", source_denominator, GRN_DENOMINATORS)
     source = clean_state_dict(state_dict)
@@ -71,7 +77,7 @@ def load_mednext_weights(
     for key in sorted(source.keys() - target.keys()):
         if not key.startswith("out_"):
             raise ConfigurationError(
-                f"weights: the source has {key}, which the network lacks; "
+                f"weights: the source has {key}, which the network does not have; "
                 "build the network with the source's size, and with GRN if the source has it"
             )
         skipped[key] = "the network has no such head"
@@ -80,7 +86,7 @@ def load_mednext_weights(
 
 
 def upkern(source_state_dict: Mapping[str, object], target_network: MedNeXt) -> WeightReport:
-    """Initialise a network with kernel 5 by the trained weights of the same network with kernel 3."""
+    """Initialises a network with kernel 5 by the trained weights of the same network with kernel 3."""
     report = load_mednext_weights(
         target_network, source_state_dict, source_denominator=target_network.config.grn_denominator
     )
@@ -90,7 +96,7 @@ def upkern(source_state_dict: Mapping[str, object], target_network: MedNeXt) -> 
 
 
 def clean_state_dict(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors by their plain names: taken out of a checkpoint, wrapper prefixes and the official dummy dropped."""
+    """Returns the tensors by their plain names, out of a checkpoint, without wrapper prefixes and official dummy."""
     for container in CONTAINERS:
         inner = state_dict.get(container)
         if isinstance(inner, Mapping):
@@ -115,11 +121,11 @@ def _absent(key: str, current: Tensor) -> tuple[Tensor, str]:
         return torch.zeros_like(current), "zero (the identity): the source has no GRN here"
     if key.startswith("out_") and not key.startswith("out_0."):
         return current, "unchanged: the source has no such head"
-    raise ConfigurationError(f"weights: the source lacks {key}; build the network with the source's size")
+    raise ConfigurationError(f"weights: the source has no {key}; build the network with the source's size")
 
 
 def _converted(key: str, value: Tensor, source_form: str, target_form: str) -> Tensor:
-    """The sum form's response is the mean form's over the number of channels, so its gamma is that much larger."""
+    """Converts GRN's gamma: the sum form's response is smaller by the number of channels, its gamma larger."""
     if not key.endswith("grn_gamma") or source_form == target_form:
         return value
     channels = value.shape[1]

@@ -14,13 +14,13 @@ OPTIONS = BlockOptions(expansion=2)  # ConvNeXt blocks with GRN, as in stage 1
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:
-    """Entropy in bits, in [0, 1], of probabilities of any shape; exactly 0 at 0 and 1."""
+    """Computes the entropy in bits, in [0, 1], of probabilities of any shape; exactly 0 at 0 and 1."""
     p = probabilities.float()
     return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
 
 
 def condition_channels(image: Tensor, logits: Tensor) -> Tensor:
-    """MRI (B, C, D, H, W) and coarse logits (B, R, D, H, W) -> (B, C + 3R, D, H, W).
+    """Stacks MRI (B, C, D, H, W) and what coarse logits (B, R, D, H, W) say: (B, C + 3R, D, H, W).
 
     The image, then logits (clamped, scaled to about one), probabilities and their entropy per region.
     """

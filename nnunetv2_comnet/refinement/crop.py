@@ -7,7 +7,7 @@ from torch import Tensor
 def crop_boxes(
     openness: Tensor, size: tuple[int, int, int], count: int, generator: torch.Generator
 ) -> list[list[slice]]:
-    """`count` boxes of `size` voxels in a patch whose gate is (R, D, H, W), as slices along D, H and W.
+    """Draws `count` boxes of `size` voxels in a patch whose gate is (R, D, H, W), as slices along D, H and W.
 
     Each holds a voxel drawn from those whose gate is open, at a random place within; anywhere where none is. A side
     longer than the patch is cut to it.
@@ -31,5 +31,5 @@ def crop_boxes(
 
 
 def crop(volumes: Tensor, boxes: list[list[slice]]) -> Tensor:
-    """(C, D, H, W) -> (count, C, *size)."""
+    """Cuts the boxes out: (C, D, H, W) -> (count, C, *size)."""
     return torch.stack([volumes[:, z, y, x] for z, y, x in boxes])

@@ -1,4 +1,4 @@
-"""The denoiser: a small U-Net in the latent, of ConvNeXt-GRN blocks as in stage 1, told timestep and condition."""
+"""The denoiser: a small U-Net in the latent, of ConvNeXt-GRN blocks as in stage 1, with timestep and condition."""
 
 import math
 
@@ -27,7 +27,7 @@ class TimestepBlock(MedNeXtBlock):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x (B, C, d, h, w), embedded timestep (B, _TIME_CHANNELS) -> (B, C, d, h, w)."""
+        """Computes x (B, C, d, h, w), embedded timestep (B, _TIME_CHANNELS) -> (B, C, d, h, w)."""
         scale, shift = self.modulation(embedding).chunk(2, dim=1)
         return super().forward(x, (scale, shift))
 
@@ -65,7 +65,7 @@ class Denoiser(nn.Module):
 
 
 def timestep_embedding(timestep: Tensor, num_train_timesteps: int) -> Tensor:
-    """Timesteps (B,) from 0 to T -> (B, 64) sines and cosines of t / T at frequencies from 1/2 to 64 turns."""
+    """Embeds timesteps (B,) from 0 to T -> (B, 64) sines and cosines of t / T at frequencies from 1/2 to 64 turns."""
     frequencies = 0.5 * 128 ** (torch.arange(_FREQUENCIES, device=timestep.device) / (_FREQUENCIES - 1))
     angle = timestep.float()[:, None] / num_train_timesteps * frequencies * 2 * math.pi
     return torch.cat([angle.sin(), angle.cos()], dim=1)

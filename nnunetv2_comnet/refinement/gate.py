@@ -13,7 +13,7 @@ LEAST = 1e-2  # p and p + r are clamped to [LEAST, 1 - LEAST] before their logit
 
 
 def gate(logits: Tensor, *, low: float, high: float, reach: int) -> Tensor:
-    """Coarse logits (B, R, D, H, W) -> (B, R, D, H, W) in [0, 1], float32.
+    """Computes where coarse logits (B, R, D, H, W) may be corrected: the same shape, in [0, 1], float32.
 
     0 where no voxel within `reach` (along each axis) has a binary entropy above `low` bits, 1 where one has `high` or
     more, linear between. A region that is confidently wrong further inside than `reach` stays as it is.
@@ -25,7 +25,7 @@ def gate(logits: Tensor, *, low: float, high: float, reach: int) -> Tensor:
 
 
 def _largest_within(values: Tensor, axis: int, reach: int) -> Tensor:
-    """The largest value within `reach` voxels along an axis; on a CPU 8 to 25 times as fast as max_pool3d."""
+    """Finds the largest value within `reach` voxels along an axis; on a CPU 8 to 25 times as fast as max_pool3d."""
     largest, side = values.clone(), values.shape[axis]
     for step in range(1, min(reach, side - 1) + 1):
         for to, source in ((0, step), (step, 0)):
@@ -35,7 +35,7 @@ def _largest_within(values: Tensor, axis: int, reach: int) -> Tensor:
 
 
 def logit_correction(logits: Tensor, residual: Tensor) -> Tensor:
-    """delta (B, R, D, H, W), float32: logit(p + r) - logit(p) with both clamped; exactly 0 where r is."""
+    """Computes delta (B, R, D, H, W), float32: logit(p + r) - logit(p) with both clamped; exactly 0 where r is."""
     p = logits.float().sigmoid()
     corrected = _Clamp.apply(p + residual.float()) if residual.requires_grad else _clamped(p + residual.float())
     return torch.logit(corrected) - torch.logit(_clamped(p))

@@ -58,7 +58,7 @@ class RefinedNetwork(nn.Module):
         *,
         learn_codes: bool = True,
     ) -> Tensor | dict[str, Tensor]:
-        """Refined logits; or, with coarse logits, target and a draw, the loss terms of the refiner."""
+        """Computes refined logits; or, with coarse logits, target and a draw, the loss terms of the refiner."""
         if target is None:
             with torch.no_grad():
                 return self.refine(image, self.coarse(image) if logits is None else logits)
@@ -68,7 +68,7 @@ class RefinedNetwork(nn.Module):
         return terms
 
     def refine(self, image: Tensor, logits: Tensor) -> Tensor:
-        """Coarse logits (B, R, D, H, W) of one tile each -> corrected ones; noise is tied to the tile's own voxels."""
+        """Corrects coarse logits (B, R, D, H, W) of one tile each; noise is tied to the tile's voxels."""
         refined = [
             refine_volume(self.ema, one, coarse, strengths=self.strengths, sampling=self.sampling).logits
             for one, coarse in zip(image, logits, strict=True)

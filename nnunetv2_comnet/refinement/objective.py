@@ -25,7 +25,7 @@ class Draw:
 
 
 def draw(refiner: Refiner, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
-    """Timesteps and noise for a batch of coarse maps of `shape` (B, R, D, H, W), from a generator on the CPU."""
+    """Draws timesteps and noise for a batch of coarse maps of `shape` (B, R, D, H, W), from a generator on the CPU."""
     config = refiner.config
     grid = [side // config.downsampling for side in shape[2:]]
     timestep = torch.randint(1, config.num_train_timesteps + 1, (shape[0],), generator=generator)
@@ -33,7 +33,7 @@ def draw(refiner: Refiner, shape: tuple[int, ...], generator: torch.Generator) -
 
 
 class RefinerObjective(nn.Module):
-    """Computes the terms for a batch. Holds no parameters of its own."""
+    """Computes the terms for a batch; it has no parameters."""
 
     def __init__(self, *, smooth: float, has_ignore_channel: bool) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class RefinerObjective(nn.Module):
     def forward(
         self, refiner: Refiner, image: Tensor, logits: Tensor, target: Tensor, drawn: Draw, *, learn_codes: bool
     ) -> dict[str, Tensor]:
-        """Image (B, C, D, H, W), coarse logits (B, R, D, H, W), truth as the segmentation loss has it -> TERMS, USAGE.
+        """Computes TERMS and USAGE of image (B, C, D, H, W), coarse logits (B, R, D, H, W) and the loss's target.
 
-        learn_codes: the autoencoder's encoder still learns; afterwards the denoiser has a target that stands still.
+        learn_codes: whether the autoencoder's encoder still learns; afterwards the denoiser's target stands still.
         """
         condition = refiner.encode_condition(image, logits)
         residual = self._residual(logits, target)
@@ -76,7 +76,7 @@ class RefinerObjective(nn.Module):
         refiner.update_moments(values, refiner.open_tokens(refiner.gate(logits)))
 
     def _residual(self, logits: Tensor, target: Tensor) -> Tensor:
-        """y - p (B, R, D, H, W); 0 where a voxel is ignored."""
+        """Computes y - p (B, R, D, H, W); 0 where a voxel is ignored."""
         regions = target[:, : logits.shape[1]].float()
         residual = regions - coarse_probabilities(logits)
         return residual * (1 - target[:, -1:].float()) if self.segmentation_loss.has_ignore_channel else residual
@@ -89,7 +89,7 @@ class RefinerObjective(nn.Module):
     def _diffusion(
         self, refiner: Refiner, condition: Condition, values: Tensor, tokens: Tensor, drawn: Draw
     ) -> tuple[Tensor, Tensor]:
-        """L_diff at the drawn timestep and at the noisiest one, and the clean latent that the latter predicts.
+        """Computes L_diff at the drawn timestep and at the noisiest, and the clean latent that the latter predicts.
 
         Only that one may supervise the segmentation: at small timesteps the noisy latent holds the truth.
         """
@@ -107,7 +107,7 @@ class RefinerObjective(nn.Module):
         return (weight * error).sum() / weight.sum(), predicted
 
     def _regression(self, refiner: Refiner, condition: Condition, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The baseline: the same network and inputs, no noise, no codes, the segmentation loss alone."""
+        """Computes the baseline's terms: same network and inputs, no noise, no codes, the segmentation loss alone."""
         predicted = refiner.decode(refiner.destandardise(refiner.regress(condition)))
         final = logits + refiner.gate(logits) * logit_correction(logits, predicted)
         nothing = torch.zeros((), device=logits.device)
@@ -120,5 +120,5 @@ class RefinerObjective(nn.Module):
 
 
 def total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The sum of `TERMS`, each by its weight."""
+    """Sums `TERMS`, each by its weight."""
     return torch.stack([weights[name] * terms[name] for name in TERMS]).sum()

@@ -16,7 +16,7 @@ _FSQ_LEVELS = (8, 5, 5, 5)  # 1000 codes, the choice of its paper for about 2^10
 
 
 def build_quantizer(config: RefinerConfig) -> "EMAQuantizer | FiniteScalarQuantizer":
-    """The quantiser that a configuration names."""
+    """Builds the quantiser that a configuration names."""
     if config.quantizer == "fsq":
         return FiniteScalarQuantizer(config.latent_channels)
     return EMAQuantizer(config.codebook_size, config.latent_channels)
@@ -47,24 +47,21 @@ class EMAQuantizer(nn.Module):
         self.register_buffer("updates", torch.tensor(0))
 
     def lookup(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest codes of latents (B, L, d, h, w): (B, L, d, h, w) float32 and their numbers (B, d, h, w)."""
-        tokens = _tokens(latent)
-        numbers = torch.cat([self._nearest(chunk) for chunk in tokens.split(_CHUNK)])
-        if not bool(self.started):
-            return latent.float(), numbers.reshape(latent.shape[0], *latent.shape[2:])
-        values = self.codes[numbers].reshape(latent.shape[0], *latent.shape[2:], -1).movedim(-1, 1)
-        return values, numbers.reshape(latent.shape[0], *latent.shape[2:])
+        """Finds the nearest codes of latents (B, L, d, h, w): that shape, float32, and their numbers (B, d, h, w)."""
+        numbers, grid = self._nearest(_tokens(latent)), (latent.shape[0], *latent.shape[2:])
+        values = self.codes[numbers].reshape(*grid, -1).movedim(-1, 1) if bool(self.started) else latent.float()
+        return values, numbers.reshape(grid)
 
     def snap(self, values: Tensor) -> Tensor:
-        """The codes nearest to values (B, L, d, h, w), such as a sampler's: the values that `lookup` would give."""
+        """Finds the codes nearest to values (B, L, d, h, w), such as a sampler's."""
         return self.lookup(values)[0]
 
     def straight_through(self, latent: Tensor, values: Tensor) -> Tensor:
-        """The values, with the latent's gradient."""
+        """Returns the values, with the latent's gradient."""
         return latent.float() + (values - latent.float()).detach()
 
     def losses(self, latent: Tensor, values: Tensor) -> Tensor:
-        """Codebook plus commitment term; the first is a number only, as moving averages do its work."""
+        """Computes codebook plus commitment term; the first is a number only, as moving averages do its work."""
         latent = latent.float()
         return (values.detach() - latent.detach()).square().mean() + (latent - values.detach()).square().mean()
 
@@ -82,38 +79,27 @@ class EMAQuantizer(nn.Module):
             if not self._ready(len(lively)):
                 return
             self._start(lively if len(lively) else tokens, tokens, generator)
-        numbers = torch.cat([self._nearest(chunk) for chunk in tokens.split(_CHUNK)])
-        counts = torch.bincount(numbers, minlength=self.size).float()
-        sums = torch.zeros_like(self.sums).index_add_(0, numbers, tokens)
-        if _several_processes():
-            distributed.all_reduce(counts)
-            distributed.all_reduce(sums)
+        counts, sums = self._served(tokens)
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         self._revive(lively, generator)
         self.codes.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
 
     def _ready(self, errors: int) -> bool:
-        """After the warm-up, at the first batch with an error per code; where none has as many, at any, later."""
+        """Says whether to start: after the warm-up, at a batch with an error per code, later with any error."""
         if _several_processes():  # all start together
             return int(self.updates) > self.warm_up
         enough = self.size if int(self.updates) <= 2 * self.warm_up else 1
         return int(self.updates) > self.warm_up and errors >= enough
 
     def _start(self, lively: Tensor, tokens: Tensor, generator: torch.Generator) -> None:
-        """k-means on the tokens of errors, with the token of "no error" (the most common one) as the first code."""
-        picked = lively[torch.randint(len(lively), (self.size,), generator=generator).to(lively.device)]
-        codes = torch.cat([tokens.median(dim=0).values[None], picked[1:]])
+        """Starts the codebook by k-means on the tokens of errors, the first that of "no error" (the most common)."""
+        codes = torch.cat([tokens.median(dim=0).values[None], _picked(lively, self.size, generator)[1:]])
         if _several_processes():
             distributed.broadcast(codes, 0)
         self.codes.copy_(codes)
         for _ in range(10):
-            numbers = torch.cat([self._nearest(chunk) for chunk in lively.split(_CHUNK)])
-            counts = torch.bincount(numbers, minlength=self.size).float()
-            sums = torch.zeros_like(self.sums).index_add_(0, numbers, lively)
-            if _several_processes():
-                distributed.all_reduce(counts)
-                distributed.all_reduce(sums)
+            counts, sums = self._served(lively)
             served = counts > 0
             self.codes[served] = sums[served] / counts[served][:, None]
         self.counts.fill_(1.0)
@@ -121,24 +107,32 @@ class EMAQuantizer(nn.Module):
         self.started.fill_(True)
 
     def _revive(self, lively: Tensor, generator: torch.Generator) -> None:
-        """Codes that serve almost nothing become tokens of the batch, with averages that hold them there a while."""
+        """Replaces codes that serve almost nothing by tokens of the batch, with averages that hold them a while."""
         dead = (self.counts < self.dead_below).nonzero().flatten()
         if not len(dead) or (not len(lively) and not _several_processes()):
             return
-        if len(lively):
-            picked = lively[torch.randint(len(lively), (len(dead),), generator=generator).to(lively.device)]
-        else:
-            picked = self.codes[dead]
+        picked = _picked(lively, len(dead), generator) if len(lively) else self.codes[dead]
         if _several_processes():
             distributed.broadcast(picked, 0)
         self.counts[dead] = 1.0
         self.sums[dead] = picked
 
+    def _served(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Counts and sums the tokens that each code serves, over all processes: (K,) and (K, L)."""
+        numbers = self._nearest(tokens)
+        counts = torch.bincount(numbers, minlength=self.size).float()
+        sums = torch.zeros_like(self.sums).index_add_(0, numbers, tokens)
+        if _several_processes():
+            distributed.all_reduce(counts)
+            distributed.all_reduce(sums)
+        return counts, sums
+
     def _nearest(self, tokens: Tensor) -> Tensor:
-        """Numbers of the nearest codes: |t - c|^2 without |t|^2, which is the same for all codes."""
+        """Finds the numbers of the nearest codes by |t - c|^2 without |t|^2, which is the same for all codes."""
         with torch.autocast(tokens.device.type, enabled=False):
-            distances = torch.addmm(self.codes.square().sum(dim=1), tokens, self.codes.t(), alpha=-2)
-        return distances.argmin(dim=1)
+            square = self.codes.square().sum(dim=1)
+            chunks = (torch.addmm(square, chunk, self.codes.t(), alpha=-2) for chunk in tokens.split(_CHUNK))
+            return torch.cat([distances.argmin(dim=1) for distances in chunks])
 
 
 class FiniteScalarQuantizer(nn.Module):
@@ -156,27 +150,27 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("basis", torch.tensor(basis), persistent=False)
 
     def lookup(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The rounded latents, each channel in [-1, 1], and the numbers of their codes; as `EMAQuantizer.lookup`."""
+        """Rounds latents, each channel in [-1, 1], and numbers their codes; shapes as of `EMAQuantizer.lookup`."""
         return self._rounded(torch.tanh(_tokens(latent)), latent.shape)
 
     def snap(self, values: Tensor) -> Tensor:
-        """The levels nearest to values (B, L, d, h, w) that are already bounded, such as a sampler's."""
+        """Finds the levels nearest to values (B, L, d, h, w) that are already bounded, such as a sampler's."""
         return self._rounded(_tokens(values).clamp(-1, 1), values.shape)[0]
 
     def straight_through(self, latent: Tensor, values: Tensor) -> Tensor:
-        """The values, with the gradient of the bounded latent."""
+        """Returns the values, with the gradient of the bounded latent."""
         bounded = torch.tanh(latent.float())
         return bounded + (values - bounded).detach()
 
     def losses(self, latent: Tensor, values: Tensor) -> Tensor:
-        """Nothing to commit to: 0."""
+        """Returns 0: without a codebook there is nothing to learn."""
         return torch.zeros((), device=latent.device)
 
     def update(self, latent: Tensor, active: Tensor, generator: torch.Generator) -> None:
-        """There is nothing to move."""
+        """Does nothing: there is no codebook."""
 
     def _rounded(self, bounded: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """Tokens (N, L) in [-1, 1] -> evenly spaced levels from -1 to 1, and code numbers, in a latent's shape."""
+        """Rounds tokens (N, L) in [-1, 1] to evenly spaced levels; returns these and code numbers, as latents."""
         steps = (bounded * self.half_range + self.half_range).round()  # 0 .. levels - 1
         grid = (shape[0], *shape[2:])
         values = (steps / self.half_range - 1).reshape(*grid, -1).movedim(-1, 1)
@@ -184,14 +178,19 @@ class FiniteScalarQuantizer(nn.Module):
 
 
 def perplexity(counts: Tensor) -> float:
-    """exp of the entropy of the codes' use (K,): how many codes are in effect used; 0 where none is."""
+    """Computes exp of the entropy of the codes' use (K,): how many codes are in effect used; 0 where none is."""
     share = counts.double() / counts.sum().clamp(min=1)
     return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum())) if counts.sum() > 0 else 0.0
 
 
 def _tokens(latent: Tensor) -> Tensor:
-    """(B, L, d, h, w) -> (B * d * h * w, L), float32."""
+    """Turns voxels into tokens: (B, L, d, h, w) -> (B * d * h * w, L), float32."""
     return latent.float().movedim(1, -1).reshape(-1, latent.shape[1])
+
+
+def _picked(tokens: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draws `count` tokens with replacement."""
+    return tokens[torch.randint(len(tokens), (count,), generator=generator).to(tokens.device)]
 
 
 def _several_processes() -> bool:

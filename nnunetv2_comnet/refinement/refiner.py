@@ -16,7 +16,7 @@ from nnunetv2_comnet.refinement.residual_vae import ResidualDecoder, ResidualEnc
 from nnunetv2_comnet.refinement.sampler import sample
 from nnunetv2_comnet.refinement.schedule import Schedule
 
-Condition = tuple[Tensor, Tensor, Tensor]
+Condition = tuple[Tensor, ...]  # at 1, 1/2 and 1/4 of the latent grid
 _LEAST_STD = 1e-3
 
 
@@ -58,7 +58,7 @@ class Refiner(nn.Module):
         self.register_buffer("latent_weight", torch.zeros(()))
 
     def encode_condition(self, image: Tensor, logits: Tensor) -> Condition:
-        """Image (B, C, D, H, W) and coarse logits (B, R, D, H, W), once for all reverse steps."""
+        """Encodes image (B, C, D, H, W) and coarse logits (B, R, D, H, W), once for all reverse steps."""
         sides = logits.shape[2:]
         if image.shape[1] != self.image_channels or logits.shape[1] != self.regions:
             raise ConfigurationError(
@@ -76,7 +76,7 @@ class Refiner(nn.Module):
     def draw_residual(
         self, condition: Condition, noise: Tensor, sampling: Sampling, generator: torch.Generator | None = None
     ) -> Tensor:
-        """One residual (B, R, D, H, W) in (-1, 1) from standard normal noise (B, L, d, h, w)."""
+        """Draws a residual (B, R, D, H, W) in (-1, 1) from standard normal noise (B, L, d, h, w)."""
         if self.config.objective == "deterministic":
             return self.decode(self.destandardise(self.regress(condition)))
         clean = sample(
@@ -91,7 +91,7 @@ class Refiner(nn.Module):
         return self.decode(self.quantizer.snap(values) if self.config.snap else values)
 
     def regress(self, condition: Condition) -> Tensor:
-        """The latent that the network without diffusion predicts: no noise goes in."""
+        """Predicts the latent by the network without diffusion: no noise goes in."""
         at_0 = condition[0]
         nothing = at_0.new_zeros((at_0.shape[0], self.config.latent_channels, *at_0.shape[2:]), dtype=torch.float32)
         timestep = torch.full((at_0.shape[0],), self.config.num_train_timesteps, device=at_0.device)
@@ -99,16 +99,16 @@ class Refiner(nn.Module):
         return latent.float()
 
     def decode(self, values: Tensor) -> Tensor:
-        """Codes (B, L, d, h, w) -> residual (B, R, D, H, W) in (-1, 1), float32."""
+        """Decodes codes (B, L, d, h, w) into a residual (B, R, D, H, W) in (-1, 1), float32."""
         residual: Tensor = self.decoder(values)
         return residual
 
     def gate(self, logits: Tensor) -> Tensor:
-        """Where coarse logits (B, R, D, H, W) may be corrected, in [0, 1]."""
+        """Computes where coarse logits (B, R, D, H, W) may be corrected, in [0, 1]."""
         return gate(logits, low=self.config.gate_low, high=self.config.gate_high, reach=self.config.gate_reach)
 
     def open_tokens(self, openness: Tensor) -> Tensor:
-        """Gate (B, R, D, H, W) -> (B, d, h, w): latent voxels whose residual can reach the result."""
+        """Finds the latent voxels (B, d, h, w) whose residual can reach the result, of a gate (B, R, D, H, W)."""
         factor = self.config.downsampling
         return F.max_pool3d(openness.amax(dim=1, keepdim=True), factor)[:, 0] > 0
 
@@ -120,11 +120,11 @@ class Refiner(nn.Module):
         return (self.latent_square - self.latent_mean.square()).clamp(min=_LEAST_STD**2).sqrt()
 
     def standardise(self, values: Tensor) -> Tensor:
-        """Codes -> mean 0 and deviation 1 per channel."""
+        """Scales codes to mean 0 and deviation 1 per channel."""
         return (values.float() - _per_channel(self.latent_mean)) / _per_channel(self.latent_std)
 
     def destandardise(self, latent: Tensor) -> Tensor:
-        """The inverse of `standardise`."""
+        """Inverts `standardise`."""
         return latent.float() * _per_channel(self.latent_std) + _per_channel(self.latent_mean)
 
     @torch.no_grad()
@@ -140,7 +140,7 @@ class Refiner(nn.Module):
 
 
 def coarse_probabilities(logits: Tensor) -> Tensor:
-    """sigmoid(logits), clamped so that residuals are bounded and no number is denormal."""
+    """Computes sigmoid(logits), clamped so that residuals are bounded and no number is denormal."""
     return logits.float().sigmoid().clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
 
 

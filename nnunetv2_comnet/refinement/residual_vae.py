@@ -58,20 +58,20 @@ class ResidualDecoder(nn.Module):
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:
-    """(B, C * f^3, d, h, w) -> (B, C, f*d, f*h, f*w): channels become blocks of f^3 voxels."""
+    """Turns channels into blocks of f^3 voxels: (B, C * f^3, d, h, w) -> (B, C, f*d, f*h, f*w)."""
     b, c, d, h, w = x.shape
     x = x.reshape(b, c // factor**3, factor, factor, factor, d, h, w)
     return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // factor**3, d * factor, h * factor, w * factor)
 
 
 def active_tokens(residual: Tensor, factor: int) -> Tensor:
-    """(B, R, D, H, W) -> (B, D/f, H/f, W/f), True where a latent voxel covers an error in any region."""
+    """Finds latent voxels that cover an error in any region: (B, R, D, H, W) -> (B, D/f, H/f, W/f), bool."""
     largest = residual.abs().amax(dim=1, keepdim=True)
     return (F.max_pool3d(largest, factor) > ACTIVE_ABOVE)[:, 0]
 
 
 def reconstruction_loss(decoded: Tensor, residual: Tensor) -> Tensor:
-    """L1 of residuals (B, R, D, H, W), a scalar: per region, the mean over voxels with an error plus that over others.
+    """Computes the L1 loss of residuals (B, R, D, H, W): per region, the means over voxels with and without error.
 
     About one voxel in a hundred holds an error; in a plain mean the answer "no residual" costs next to nothing, and a
     small region's errors less than a large one's.

@@ -17,7 +17,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]  # latent z_t (B, L, d, h, w), time
 
 
 def reverse_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
-    """The timesteps of the reverse steps, from T down to the last, and 0: one more than steps, strictly falling."""
+    """Computes the timesteps of the reverse steps, from T down to 0: one more than steps, strictly falling."""
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise ConfigurationError(
             f"num_inference_steps must be from 1 to {num_train_timesteps}, got {num_inference_steps}"
@@ -35,7 +35,7 @@ def sample(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Clean latents from standard normal noise `start` (B, L, d, h, w), both float32.
+    """Samples clean latents from standard normal noise `start` (B, L, d, h, w), both float32.
 
     eta: 0 is deterministic, 1 draws from the posterior of DDPM (Ho et al., 2020), with fresh noise from `generator`
     (on the CPU, so that every device draws the same).
@@ -58,6 +58,6 @@ def sample(
 
 
 def _fresh_noise(schedule: Schedule, now: int, then: int, eta: float) -> Tensor:
-    """DDIM's sigma (its equation 16)."""
+    """Computes DDIM's sigma (its equation 16)."""
     kept = (schedule.signal[now] / schedule.signal[then]).square()
     return eta * (schedule.noise[then] / schedule.noise[now]) * (1 - kept).clamp(min=0).sqrt()

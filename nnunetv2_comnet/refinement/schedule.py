@@ -1,4 +1,4 @@
-"""How much signal and noise a latent holds at each timestep, and what the denoiser's answer says about both.
+"""How much signal and noise a latent holds at each timestep, and what the denoiser's prediction means for both.
 
 Timesteps run from 0 (clean) to T (pure noise): z_t = signal_t * z_0 + noise_t * eps, signal_t^2 + noise_t^2 = 1.
 Cosine schedule (Nichol and Dhariwal, 2021); with `v_prediction` rescaled so that nothing of the truth is left at T (Lin
@@ -29,19 +29,19 @@ class Schedule(nn.Module):
         self.register_buffer("noise", (1 - signal.square()).clamp(min=0).sqrt().float())
 
     def add_noise(self, clean: Tensor, eps: Tensor, timestep: Tensor) -> Tensor:
-        """z_t of clean latents (B, L, d, h, w), standard normal noise of that shape and timesteps (B,)."""
+        """Computes z_t of clean latents (B, L, d, h, w), standard normal noise of that shape and timesteps (B,)."""
         signal, noise = self._at(timestep, clean)
         return signal * clean + noise * eps
 
     def target(self, clean: Tensor, eps: Tensor, timestep: Tensor) -> Tensor:
-        """What the denoiser learns to say: eps, or v = signal * eps - noise * z_0."""
+        """Computes what the denoiser learns to predict: eps, or v = signal * eps - noise * z_0."""
         if self.prediction_type == "epsilon":
             return eps
         signal, noise = self._at(timestep, clean)
         return signal * eps - noise * clean
 
     def clean_and_noise(self, latent: Tensor, prediction: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """The z_0 and eps that a prediction at z_t stands for."""
+        """Computes the z_0 and eps that a prediction at z_t stands for."""
         signal, noise = self._at(timestep, latent)
         if self.prediction_type == "epsilon":
             clean = ((latent - noise * prediction) / signal.clamp(min=1e-6)).clamp(-_CLIP, _CLIP)
@@ -64,7 +64,7 @@ class Schedule(nn.Module):
 
 
 def _cosine_signal(num_train_timesteps: int, last: float) -> Tensor:
-    """signal_0 .. signal_T, float64, falling from 1 to `last`."""
+    """Computes signal_0 .. signal_T, float64, falling from 1 to `last`."""
     times = torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
     angle = (times + _OFFSET) / (1 + _OFFSET) * math.pi / 2
     signal = torch.cos(angle)

@@ -13,7 +13,7 @@ from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.refinement.gate import logit_correction
 from nnunetv2_comnet.refinement.refiner import Condition, Refiner, Sampling
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 _SIGMA = 1 / 8  # of a tile's side: the Gaussian that nnU-Net blends its tiles with
 _SEED_STRIDE = 1_000_003  # a prime: samples and seeds do not meet
 
@@ -47,9 +47,17 @@ def refine_volume(
 ) -> RefinedVolume:
     """Corrects the coarse logits (R, D, H, W) of a preprocessed image (C, D, H, W) of any size.
 
-    strengths: alpha in [0, 1] per region. skip: tiles without a voxel that may change are not computed (the result is
-    the same). at_once: tiles in a batch; None takes four on a GPU and one elsewhere. The same input gives the same
-    output, whatever else is refined before or after.
+    The same input gives the same output, whatever else is refined before or after.
+
+    Args:
+        refiner: The trained refiner.
+        image: (C, D, H, W).
+        logits: (R, D, H, W).
+        strengths: alpha per region, in [0, 1].
+        sampling: How residuals are drawn.
+        tile_step: Distance of tiles at most, as a share of their side, in (0, 1].
+        skip: Tiles without a voxel that may change are not computed; the result is the same.
+        at_once: Tiles in a batch; None takes four on a GPU and one elsewhere.
     """
     coarse = logits.float()
     alpha = torch.as_tensor(strengths, dtype=torch.float32, device=coarse.device)
@@ -82,31 +90,30 @@ def refine_volume(
 class Tile:
     """A patch of the padded volume, its first voxel (z, y, x) and the part of the volume that it covers."""
 
-    start: tuple[int, int, int]
-    size: tuple[int, int, int]
+    start: tuple[int, ...]
+    size: tuple[int, ...]
     inside: Box
 
     def of_padded(self, factor: int = 1, origin: Sequence[int] = (0, 0, 0)) -> Box:
-        """The patch in the padded volume, or in its latent grid; counted from `origin`."""
+        """Returns the patch's place in the padded volume, or in its latent grid, counted from `origin`."""
         starts = (start - first for start, first in zip(self.start, origin, strict=True))
-        z, y, x = (slice(a // factor, (a + s) // factor) for a, s in zip(starts, self.size, strict=True))
-        return z, y, x
+        return tuple(slice(a // factor, (a + s) // factor) for a, s in zip(starts, self.size, strict=True))
 
     def cut(self, volume: Tensor, beyond: float) -> Tensor:
-        """The patch (C, *size) out of a volume (C, D, H, W), float32; `beyond` is the value past its far ends."""
-        everywhere = (slice(None), *self.inside)
-        part = volume[everywhere].float()
+        """Cuts the patch (C, *size) out of a volume (C, D, H, W), float32; `beyond` is the value past its far ends."""
+        z, y, x = self.inside
+        part = volume[:, z, y, x].float()
         missing = [size - side for size, side in zip(self.size, part.shape[1:], strict=True)]
         return F.pad(part, [n for count in reversed(missing) for n in (0, count)], value=beyond)
 
     def may_change(self, openness: Tensor) -> bool:
-        """Whether the gate (R, D, H, W) of the volume is open anywhere in the tile."""
-        everywhere = (slice(None), *self.inside)
-        return bool((openness[everywhere] > 0).any())
+        """Returns whether the volume's gate (R, D, H, W) is open anywhere in the tile."""
+        z, y, x = self.inside
+        return bool((openness[:, z, y, x] > 0).any())
 
 
 def place_tiles(active: Tensor, patch_size: Sequence[int], tile_step: float, multiple: int) -> Iterator[Tile]:
-    """Tiles of `patch_size` over the bounding box of the active voxels (D, H, W), `tile_step` of a side apart at most.
+    """Places tiles of `patch_size` over the box around active voxels (D, H, W), at most `tile_step` of a side apart.
 
     They start at multiples of `multiple`, so that latent voxels of all tiles lie on one grid. A box smaller than the
     patch gets one tile, centred on it as far as the volume allows; the volume counts as padded at its far ends.
@@ -121,15 +128,12 @@ def place_tiles(active: Tensor, patch_size: Sequence[int], tile_step: float, mul
         used = active.amax(dim=others).nonzero().flatten()
         starts.append(_starts(int(used[0]), int(used[-1]) + 1, active.shape[axis], side, tile_step, multiple))
     for start in itertools.product(*starts):
-        z, y, x = (
-            slice(first, min(first + side, whole))
-            for first, side, whole in zip(start, patch_size, active.shape, strict=True)
-        )
-        yield Tile((start[0], start[1], start[2]), (patch_size[0], patch_size[1], patch_size[2]), (z, y, x))
+        sides = zip(start, patch_size, active.shape, strict=True)
+        yield Tile(start, tuple(patch_size), tuple(slice(a, min(a + side, whole)) for a, side, whole in sides))
 
 
 def _starts(first: int, last: int, whole: int, side: int, tile_step: float, multiple: int) -> list[int]:
-    """Starts of tiles that cover [first, last) of an axis of `whole` voxels."""
+    """Computes the starts of tiles that cover [first, last) of an axis of `whole` voxels."""
     furthest = max(0, math.ceil((whole - side) / multiple) * multiple)
     if last - first <= side - multiple:  # a multiple lies between the first start that reaches `last` and `first`
         earliest, latest = math.ceil((last - side) / multiple) * multiple, first // multiple * multiple
@@ -145,13 +149,13 @@ def _starts(first: int, last: int, whole: int, side: int, tile_step: float, mult
 
 
 def noise_volume(shape: Sequence[int], channels: int, seed: int, sample: int = 0) -> Tensor:
-    """Standard normal noise (channels, d, h, w) of a latent grid, a function of seed, sample and position alone."""
+    """Draws standard normal noise (channels, d, h, w) of a latent grid, a function of seed, sample and position."""
     generator = torch.Generator().manual_seed(_mixed(seed, sample))
     return torch.randn((channels, *shape), generator=generator)
 
 
 class _Residuals:
-    """Draws blended residuals of the box around some tiles; what the condition network says is kept between samples."""
+    """Draws blended residuals of the box around some tiles; their condition is kept between samples."""
 
     def __init__(
         self,
@@ -180,14 +184,11 @@ class _Residuals:
     @property
     def box(self) -> Box:
         """The part of the volume that the tiles cover."""
-        z, y, x = (
-            slice(first, min(end, side))
-            for first, end, side in zip(self.first, self.ends, self.coarse.shape[1:], strict=True)
-        )
-        return z, y, x
+        axes = zip(self.first, self.ends, self.coarse.shape[1:], strict=True)
+        return tuple(slice(first, min(end, side)) for first, end, side in axes)
 
     def draw(self, sampling: Sampling, number: int) -> Tensor:
-        """Sample `number` of the residual in the box, (R, d, h, w) in (-1, 1)."""
+        """Draws sample `number` of the residual in the box, (R, d, h, w) in (-1, 1)."""
         noise = noise_volume(self.noise_grid, self.refiner.config.latent_channels, sampling.seed, number)
         sides = [end - first for first, end in zip(self.first, self.ends, strict=True)]
         residual = self.coarse.new_zeros((len(self.coarse), *sides))
@@ -205,21 +206,21 @@ class _Residuals:
     def _drawn(
         self, tiles: Sequence[Tile], condition: Condition, noise: Tensor, sampling: Sampling, number: int
     ) -> Tensor:
-        """Residuals (B, R, *patch) of a batch of tiles."""
+        """Draws residuals (B, R, *patch) of a batch of tiles."""
         factor = self.refiner.config.downsampling
         boxes = [(slice(None), *tile.of_padded(factor)) for tile in tiles]
         start = torch.stack([noise[box] for box in boxes]).to(self.device)
         generators = [torch.Generator().manual_seed(_mixed(sampling.seed, number, *tile.start)) for tile in tiles]
         if sampling.eta == 0 or len(tiles) == 1:  # the generator of a single tile, or one that nothing is drawn from
             return self.refiner.draw_residual(condition, start, sampling, generators[0])
-        alone = [
-            self.refiner.draw_residual(_of_one(condition, i), start[i : i + 1], sampling, generator)
-            for i, generator in enumerate(generators)
-        ]
+        alone = []
+        for i, generator in enumerate(generators):
+            own = tuple(features[i : i + 1] for features in condition)
+            alone.append(self.refiner.draw_residual(own, start[i : i + 1], sampling, generator))
         return torch.cat(alone)
 
     def _condition(self, index: int, *, keep: bool) -> Condition:
-        """What the condition network says of a batch, computed once for all samples."""
+        """Encodes the condition of a batch, once for all samples."""
         if index in self._conditions:
             return self._conditions[index]
         parts = [(tile.cut(self.image, 0.0), tile.cut(self.coarse, self.beyond)) for tile in self.batches[index]]
@@ -230,22 +231,16 @@ class _Residuals:
         return condition
 
 
-def _of_one(condition: Condition, index: int) -> Condition:
-    """What a batch's condition says of one tile."""
-    at_0, at_1, at_2 = (features[index : index + 1] for features in condition)
-    return at_0, at_1, at_2
-
-
 def _mixed(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """Makes one seed of several numbers."""
     seed = 0
     for number in numbers:
         seed = (seed * _SEED_STRIDE + number) % 2**63
     return seed
 
 
-def _gaussian(size: tuple[int, int, int]) -> Tensor:
-    """Blending weights (D, H, W), 1 in the middle, never below 1e-3."""
+def _gaussian(size: Sequence[int]) -> Tensor:
+    """Makes blending weights (D, H, W), 1 in the middle, never below 1e-3."""
     axes = [torch.arange(side, dtype=torch.float32) - (side - 1) / 2 for side in size]
     z, y, x = (torch.exp(-0.5 * (a / (side * _SIGMA)).square()) for a, side in zip(axes, size, strict=True))
     return (z[:, None, None] * y[:, None] * x).clamp(min=1e-3)

@@ -50,7 +50,7 @@ def test_kernels_equal_the_plain_formulas_under_the_interpreter() -> None:
 
 
 def test_the_package_needs_no_triton() -> None:
-    """Imported where triton cannot be: nothing is available, and switching on names the mend."""
+    """Imported where triton cannot be: nothing is available, and switching on names the remedy."""
     code = (
         "import sys; sys.modules['triton'] = None\n"
         "from torch import nn\n"

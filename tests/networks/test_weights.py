@@ -82,7 +82,7 @@ def test_heads_of_another_class_count_are_skipped_and_said(small_network) -> Non
     torch.testing.assert_close(target.stem.weight, source.stem.weight)
 
 
-def test_coarse_heads_may_lack_on_either_side(small_network) -> None:
+def test_coarse_heads_may_be_missing_on_either_side(small_network) -> None:
     one_head, five_heads = small_network("S", deep_supervision=False), small_network("S")
     report = load_mednext_weights(five_heads, one_head.state_dict())
     assert sum("no such head" in why for why in report.skipped.values()) == 8

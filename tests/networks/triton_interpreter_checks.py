@@ -58,10 +58,9 @@ def conv(x: Tensor, weight: Tensor) -> Tensor:
     return F.conv3d(x, weight, padding=weight.shape[-1] // 2, groups=x.shape[1])
 
 
-# Two blocks of a plane and two chunks of slices; one program that is larger than its plane; nothing but an edge.
+# Two blocks of a plane and two chunks of slices; several samples and channels; nothing but an edge.
 @pytest.mark.parametrize(
-    ("size", "shape"),
-    [(3, (1, 1, 17, 11, 6)), (3, (2, 2, 3, 5, 7)), (3, (1, 2, 1, 1, 3)), (5, (2, 1, 3, 4, 5)), (5, (1, 2, 2, 1, 1))],
+    ("size", "shape"), [(3, (1, 1, 17, 11, 6)), (3, (2, 2, 3, 5, 7)), (5, (2, 1, 3, 4, 5)), (5, (1, 2, 2, 1, 1))]
 )
 def test_depthwise_convolution_equals_the_plain_one(size: int, shape: tuple[int, ...]) -> None:
     x, weight, by = torch.randn(shape), torch.randn(shape[1], 1, size, size, size), torch.randn(shape)
@@ -130,12 +129,7 @@ def our_branch(x: Tensor, residual: Tensor, *parameters: Tensor) -> Tensor:
 # same cut into two parts of several blocks each, as at real sizes.
 @pytest.mark.parametrize(
     ("shape", "programs"),
-    [
-        ((2, 5, 7, 6, (3, 5, 7)), 2048),
-        ((1, 17, 70, 33, (5, 7, 9)), 2048),
-        ((1, 17, 70, 33, (5, 7, 9)), 4),
-        ((1, 3, 5, 3, (1, 2, 3)), 2048),
-    ],
+    [((2, 5, 7, 6, (3, 5, 7)), 2048), ((1, 17, 70, 33, (5, 7, 9)), 2048), ((1, 17, 70, 33, (5, 7, 9)), 4)],
     ids=str,
 )
 def test_branch_equals_the_formula(shape: tuple, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +149,8 @@ def test_branch_equals_the_formula(shape: tuple, programs: int, monkeypatch: pyt
 # (the same in reverse besides): 3 eps. A fold whose bias is not made of the rounded weights is off by 8 eps and more at
 # this mean.
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("mean", [0, 30])
-def test_branch_in_half_precision_is_as_good_as_its_roundings(dtype: torch.dtype, mean: float) -> None:
-    inputs = branch_inputs(2, 17, 70, 17, (3, 5, 7), mean)
+def test_branch_in_half_precision_is_as_good_as_its_roundings(dtype: torch.dtype) -> None:
+    inputs = branch_inputs(2, 17, 70, 17, (3, 5, 7), mean=30)
     inputs[:2] = [t.to(dtype) for t in inputs[:2]]
     by = torch.randn(inputs[1].shape).to(dtype)
     found = gradients(our_branch, inputs, by)

@@ -55,10 +55,19 @@ def branch(
     form: GrnForm,
     recompute: Callable[[], Tensor] | None = None,
 ) -> Tensor:
-    """x: (B, C, D, H, W) float32 on the CPU; residual: (B, C_out, D, H, W), added; returns that shape, channels-last.
+    """Computes a block's branch and adds the residual.
 
-    recompute: gives x once more. With it the backward pass keeps neither x nor the expanded rows, which are never held
-    whole: computed once more in the forward pass and twice in the backward pass. Without it, both are kept.
+    Args:
+        x: (B, C, D, H, W), float32 on the CPU.
+        residual: (B, C_out, D, H, W), or None.
+        weights: Of norm, expansion, GRN and compression.
+        norm_eps: Epsilon of the group norm.
+        form: Of GRN.
+        recompute: Computes x again. With it the backward pass keeps neither x nor the expanded rows, which are never
+            held whole: computed again in the forward pass and twice in the backward pass. Without it, both are kept.
+
+    Returns:
+        (B, C_out, D, H, W), channels-last.
     """
     batch, *sides = x.shape[0], *x.shape[2:]
     weights = weights._replace(
@@ -66,7 +75,7 @@ def branch(
     )
     added = None if residual is None else rows(channels_last(residual))
     x = rows(channels_last(x))
-    # Asked here: within the function gradients are always off, and its inputs' flags tell nothing of the mode.
+    # Asked here: within the function gradients are always off, and its inputs' flags do not show the mode.
     needs_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, added, *weights))
     hold = (Hold.FOR_GRADIENTS if recompute is None else Hold.NOTHING) if needs_gradient else Hold.UNTIL_COMPRESSED
     keeping = contextlib.nullcontext() if recompute is None else _forgetting(x, recompute)
@@ -76,7 +85,7 @@ def branch(
 
 
 def _forgetting(x: Tensor, recompute: Callable[[], Tensor]) -> torch.autograd.graph.saved_tensors_hooks:
-    """Of all that is saved meanwhile, x is computed again when it is needed."""
+    """Saves everything for the backward pass but x, which is computed again when it is needed."""
 
     def pack(tensor: Tensor) -> Tensor | None:
         return None if tensor.data_ptr() == x_at and tensor.shape == x_shape else tensor
@@ -151,7 +160,7 @@ class _Sample:
         self.expand_bias = weights.expand_bias + weights.expand_weight @ weights.norm_bias
 
     def measure(self, eps: float) -> None:
-        """Mean and variance of every channel: of each part in float32, put together in float64 (Chan et al., 1983)."""
+        """Computes each channel's mean and variance: of parts in float32, joined in float64 (Chan et al., 1983)."""
         counts = torch.tensor([len(part) for part in self.parts], dtype=torch.float64)[:, None]
         means, squares = [], []
         for part in self.parts:
@@ -237,7 +246,7 @@ class _Sample:
         return linear_gelu(self._normalised(part), self.expand_weight, self.expand_bias)
 
     def _response(self) -> tuple[Tensor, Tensor]:
-        """(E,): each channel's norm over the mean norm; and that mean, a number. "sum": over the channels as well."""
+        """Computes each channel's norm over the mean norm (E,), "sum": over the channels as well; and the mean norm."""
         mean = self.norm.mean() + self.form.eps
         return self.norm / (mean * len(self.norm) if self.form.is_sum else mean), mean
 
@@ -271,7 +280,7 @@ class _Sample:
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """gelu(x W^T + b) by erf; where oneDNN is reached from torch, in one pass."""
+    """Computes gelu(x W^T + b) by erf; where oneDNN is reached from torch, in one pass."""
     fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if fused is None:
         return F.gelu(F.linear(x, weight, bias))

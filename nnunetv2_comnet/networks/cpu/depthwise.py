@@ -17,13 +17,13 @@ from nnunetv2_comnet.networks.cpu.layout import channels_last
 
 
 def depthwise_conv3d(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """x: (B, C, D, H, W) float32; weight: (C, 1, k, k, k), k odd; padding k // 2. Returns channels-last."""
+    """Convolves x (B, C, D, H, W) float32 by a weight (C, 1, k, k, k), k odd; padding k // 2. Returns channels-last."""
     result: Tensor = _Depthwise.apply(channels_last(x), weight, stride)
     return result
 
 
 def depthwise_conv_transpose3d(x: Tensor, weight: Tensor) -> Tensor:
-    """As above with stride 2, transposed: (B, C, 2D - 1, 2H - 1, 2W - 1), channels-last."""
+    """Convolves as above with stride 2, transposed: (B, C, 2D - 1, 2H - 1, 2W - 1), channels-last."""
     result: Tensor = _Transposed.apply(channels_last(x), weight)
     return result
 
@@ -69,7 +69,7 @@ def _conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
 
 def _spread(x: Tensor, sides: Sequence[int]) -> Tensor:
-    """Every voxel of x on every second one of a larger volume, zeros between."""
+    """Puts the voxels of x on every second one of a larger volume, zeros between."""
     shape = (*x.shape[:2], *sides)
     spread = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last_3d).zero_()
     spread[:, :, ::2, ::2, ::2] = x
@@ -77,7 +77,7 @@ def _spread(x: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor, shape: Sequence[int], stride: int) -> Tensor:
-    """Of a depthwise convolution x -> y of this stride, given the gradient of y; both channels-last."""
+    """Computes the weight's gradient from x and the output's gradient, both channels-last."""
     channels, kernel_size = shape[0], shape[-1]
     padding, depth, depth_out = kernel_size // 2, x.shape[2], gradient.shape[2]
     total = torch.zeros(shape, dtype=x.dtype)

@@ -12,7 +12,7 @@ LEAST_ROWS = 256
 
 
 def fits(x: Tensor) -> bool:
-    """Whether this layout is used for x: float32 on a CPU with oneDNN, neither compiled nor under autocast."""
+    """Returns whether this layout is used for x: float32 on a CPU with oneDNN, neither compiled nor under autocast."""
     if torch.compiler.is_compiling():  # torch.compile fuses the plain formula
         return False
     return (
@@ -26,20 +26,20 @@ def fits(x: Tensor) -> bool:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(B, C, D, H, W), laid out so that a voxel's channels are neighbours; x itself where it is so already."""
+    """Lays x (B, C, D, H, W) out so that a voxel's channels are neighbours; returns x itself where they are."""
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def rows(x: Tensor) -> Tensor:
-    """(B, C, D, H, W) -> (B, V, C), V = D * H * W; a view where x is channels-last."""
+    """Turns voxels into rows: (B, C, D, H, W) -> (B, V, C), V = D * H * W; a view where x is channels-last."""
     return x.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
 
 def volume(x: Tensor, sides: Sequence[int]) -> Tensor:
-    """(B, V, C) -> (B, C, *sides), a view."""
+    """Turns rows into voxels: (B, V, C) -> (B, C, *sides), a view."""
     return x.unflatten(1, tuple(sides)).permute(0, 4, 1, 2, 3)
 
 
 def rows_at_a_time(width: int) -> int:
-    """How many rows of `width` floats one pass takes."""
+    """Chooses how many rows of `width` floats one pass takes."""
     return max(LEAST_ROWS, FLOATS_PER_THREAD * torch.get_num_threads() // width)

@@ -70,11 +70,6 @@ class GraphedNetwork(nn.Module):
         recording.graph.replay()
         return copied(recording.output)
 
-    def forget(self) -> None:
-        """Drops all recordings and their memory."""
-        self._recordings.clear()
-        self.refused.clear()
-
     def _applies(self, tile: Tensor) -> bool:
         if not self.enabled or tile.device.type != "cuda" or self.training or torch.compiler.is_compiling():
             return False
@@ -113,7 +108,7 @@ class GraphedNetwork(nn.Module):
 
 
 def copied(output: Any) -> Any:
-    """The same structure with every tensor copied."""
+    """Copies every tensor of a nested output."""
     if isinstance(output, Tensor):
         return output.clone()
     return type(output)(copied(part) for part in output)

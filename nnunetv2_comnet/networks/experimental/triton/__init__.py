@@ -1,7 +1,7 @@
 """Triton kernels for MedNeXt on a GPU, where memory traffic bounds it. Off by default: not measured on a GPU.
 
 Their results are tested for equality with the plain formulas on a CPU, by Triton's interpreter, and their code is
-compiled for two generations of GPUs; whether they are faster than PyTorch's kernels, `benchmarks/gpu_kernels.py` tells
+compiled for two generations of GPUs; whether they are faster than PyTorch, `benchmarks/gpu_kernels.py` measures
 on a machine with a GPU. Until someone has measured, a program must ask for them: `use_triton_kernels`.
 
 depthwise.py: the stride-1 depthwise convolution. branch.py: norm, expansion and GELU in one kernel, GRN, compression
@@ -27,7 +27,7 @@ FLAG = "use_triton"
 
 
 def available(device: torch.device | str) -> bool:
-    """Whether the kernels can run on the device: a CUDA GPU with bfloat16 (since Ampere) and triton 3.3 or newer.
+    """Returns whether the kernels can run on the device: a CUDA GPU with bfloat16, triton 3.3 or newer.
 
     A CPU can run them only by Triton's interpreter (TRITON_INTERPRET=1 before triton is imported), for tests.
     """
@@ -61,7 +61,7 @@ def use_triton_kernels(network: nn.Module, enabled: bool = True) -> None:
 
 
 def _has_triton() -> bool:
-    """Without importing it: the import is slow, and reads TRITON_INTERPRET once for all."""
+    """Looks for a new enough triton without importing it: the import is slow, and reads TRITON_INTERPRET once."""
     if importlib.util.find_spec("triton") is None:
         return False
     from importlib.metadata import PackageNotFoundError, version

@@ -13,7 +13,7 @@ from nnunetv2_comnet.networks.experimental.triton.launch import MAX_CHANNELS
 
 
 def suits_branch(x: Tensor, out_channels: int) -> bool:
-    """Whether the kernels are meant for such an input: half precision (or autocast to it), few channels.
+    """Returns whether the kernels are meant for such an input: half precision (or autocast to it), few channels.
 
     float32 is computed correctly too, but its unrounded matrix products do not fit a GPU's registers.
     """
@@ -34,7 +34,7 @@ def fused_branch(
     grn_denominator: str = "mean",
     residual: Tensor | None = None,
 ) -> Tensor:
-    """compression(grn(gelu(expansion(norm(x))))) (+ residual), with the parameters of a block's own layers.
+    """Computes compression(grn(gelu(expansion(norm(x))))) (+ residual), with the parameters of a block's own layers.
 
     x: (B, C, D, H, W); the group norm has one group per channel; expansion C -> E and compression E -> C_out are
     1x1x1; grn_gamma, grn_beta: E numbers each, or both None for a block without GRN; residual: (B, C_out, D, H, W).

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunetv2_comnet.networks.experimental.triton.checks import check_few_channels, check_shape, check_volume
 from nnunetv2_comnet.networks.experimental.triton.launch import (
     BLOCK_E,
     BLOCK_V,
     STAGES,
+    check_few_channels,
+    check_shape,
+    check_volume,
     on_device_of,
     padded,
     split_of,
@@ -25,7 +27,7 @@ NAME = "fused compression"
 
 
 def grn_scale(squares: Tensor, gamma: Tensor, denominator: str = "mean") -> Tensor:
-    """1 + gamma * n, (B, E) in float32, from the expanded channels' sums of squares (B, E) and gamma (E,).
+    """Computes 1 + gamma * n, (B, E) in float32, from the expanded channels' sums of squares (B, E) and gamma (E,).
 
     denominator: of the response n, "mean" or "sum" over the channels' norms, as in the blocks.
     The gradient is 0 by a channel whose norm is 0.
@@ -38,7 +40,7 @@ def grn_scale(squares: Tensor, gamma: Tensor, denominator: str = "mean") -> Tens
 def grn_compress(
     hidden: Tensor, scale: Tensor, grn_bias: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None
 ) -> Tensor:
-    """W (scale * hidden + grn_bias) + b (+ residual), W (C, E), b (C,), grn_bias (E,), scale (B, E).
+    """Computes W (scale * hidden + grn_bias) + b (+ residual), W (C, E), b (C,), grn_bias (E,), scale (B, E).
 
     hidden: (B, E, D, H, W), float32, float16 or bfloat16; residual: (B, C, D, H, W).
     Returns (B, C, D, H, W) in the type of hidden, promoted by the residual's.
@@ -58,7 +60,7 @@ def grn_compress(
 
 
 def _folded(scale: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, C, E)"""
+    """Folds the scale into the weight: (B, C, E)."""
     return (weight.float() * scale.float()[:, None, :]).to(dtype).contiguous()
 
 
@@ -90,7 +92,7 @@ def _compress(
 def _compress_gradient(
     gradient: Tensor, hidden: Tensor, scale: Tensor, grn_bias: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Of hidden and, in float32, of scale, grn_bias, weight and bias."""
+    """Computes the gradients of hidden and, in float32, of scale, grn_bias, weight and bias."""
     from nnunetv2_comnet.networks.experimental.triton.compression_kernels import compress_gradient_kernel
 
     gradient, hidden = gradient.contiguous(), hidden.contiguous()

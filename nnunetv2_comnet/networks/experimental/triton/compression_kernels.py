@@ -15,7 +15,7 @@ from nnunetv2_comnet.networks.experimental.triton.tiles import product, store_ti
 @triton.jit
 def compress_kernel(hidden, weight, bias, residual, out, channels, expanded, voxels, HAS_RESIDUAL: tl.constexpr,
                     C: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_V: tl.constexpr):  # fmt: skip
-    """out = weight hidden + bias (+ residual).
+    """Computes out = weight hidden + bias (+ residual).
 
     hidden: (B, expanded, voxels); weight: (B, channels, expanded); bias: (channels,), float32; residual, out: (B,
     channels, voxels). C: channels, rounded up to a power of two of at least 16. Program (i, j): the i-th BLOCK_V
@@ -39,7 +39,7 @@ def compress_kernel(hidden, weight, bias, residual, out, channels, expanded, vox
 def compress_gradient_kernel(gradient, hidden, weight, hidden_gradient, by_weight, by_bias, channels, expanded, voxels,
                              blocks_each, C: tl.constexpr, BLOCK_E: tl.constexpr,
                              BLOCK_V: tl.constexpr):  # fmt: skip
-    """hidden_gradient = weight^T gradient; partial sums over voxels of gradient hidden^T and of gradient.
+    """Computes hidden_gradient = weight^T gradient; partial sums over voxels of gradient hidden^T and of gradient.
 
     Inputs as in `compress_kernel`; by_weight: (splits, B, channels, expanded), by_bias: (splits, B, channels),
     float32. Program (i, j, k): the i-th BLOCK_E rows of hidden, the j-th `blocks_each` blocks of voxels, sample k.

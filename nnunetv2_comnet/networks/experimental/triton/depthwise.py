@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.networks.experimental.triton.checks import check_shape, check_volume, in_autocast_type
-from nnunetv2_comnet.networks.experimental.triton.launch import on_device_of
+from nnunetv2_comnet.networks.experimental.triton.launch import (
+    check_shape,
+    check_volume,
+    in_autocast_type,
+    on_device_of,
+)
 
 KERNEL_SIZES = (3, 5)
 SLICES = 16  # that one program marches through
@@ -20,11 +24,11 @@ NAME = "depthwise convolution"
 
 
 def depthwise_conv3d(x: Tensor, weight: Tensor) -> Tensor:
-    """x: (B, C, D, H, W), float32, float16 or bfloat16; weight: (C, 1, k, k, k), k 3 or 5. Padding k // 2, no bias.
+    """Convolves each channel of x by itself: F.conv3d(x, weight, padding=k // 2, groups=C).
 
-    Returns the shape and type of x; under autocast x is converted first. The weight may have another type than x, and
-    is not rounded to x's. Equal to F.conv3d(x, weight, padding=k // 2, groups=C).
-    Raises ConfigurationError for another type, shape or kernel.
+    x: (B, C, D, H, W), float32, float16 or bfloat16; weight: (C, 1, k, k, k), k 3 or 5. Returns the shape
+    and type of x; under autocast x is converted first. The weight may have another type than x, and is not rounded to
+    it. Raises `ConfigurationError` for another type, shape or kernel.
     """
     x = in_autocast_type(x)
     check_volume(NAME, x)
@@ -47,7 +51,7 @@ def _input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("nnunetv2_comnet::depthwise_conv3d_weight_gradient", mutates_args=())
 def _weight_gradient(x: Tensor, gradient: Tensor, size: int) -> Tensor:
-    """(C, 1, size, size, size) in float32."""
+    """Computes the weight's gradient, (C, 1, size, size, size) in float32."""
     from nnunetv2_comnet.networks.experimental.triton.depthwise_kernels import weight_gradient_kernel
 
     x, gradient = x.contiguous(), gradient.contiguous()
@@ -78,12 +82,12 @@ def _stencil(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
 
 
 def _block(plane: int) -> int:
-    """The largest block of which at most a fifth is wasted on a plane of so many voxels."""
+    """Chooses the largest block of which at most a fifth is wasted on a plane of so many voxels."""
     return next((block for block in BLOCKS if plane >= 0.8 * block * -(-plane // block)), BLOCKS[-1])
 
 
 def _warps(block: int) -> int:
-    """Four voxels a thread."""
+    """Returns the warps of a block: four voxels a thread."""
     return max(1, block // 128)
 
 

@@ -14,7 +14,7 @@ import triton.language as tl
 @triton.jit
 def stencil_kernel(x, weight, out, channels, depth, height, width, CHUNK: tl.constexpr, K: tl.constexpr,
                    FLIP: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """out = the convolution of x, (B, C, D, H, W) contiguous, by (C, k, k, k); with FLIP by the mirrored kernel.
+    """Computes out, x convolved, (B, C, D, H, W) contiguous, by (C, k, k, k); with FLIP by the mirrored kernel.
 
     Program (i, j, k): the i-th BLOCK voxels of the planes, the j-th CHUNK of slices, channel k of all samples'.
     """
@@ -56,7 +56,7 @@ def stencil_kernel(x, weight, out, channels, depth, height, width, CHUNK: tl.con
 @triton.jit
 def weight_gradient_kernel(x, gradient, partial, channels, depth, height, width, chunks, CHUNK: tl.constexpr,
                            K: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """partial[split, channel, i, j, l] = the split's sum of gradient[z, y, x] * x[z + i - P, y + j - P, x + l - P].
+    """Computes partial[split, channel, i, j, l]: sums of gradient[z, y, x] x[z + i - P, y + j - P, x + l - P].
 
     x, gradient: (B, C, D, H, W) contiguous; partial: float32, (splits, C, K, K, K). Program (a, b, c): the a-th BLOCK
     voxels of the planes; chunk b % chunks of the slices of sample b // chunks; kernel row c % K of channel c // K.

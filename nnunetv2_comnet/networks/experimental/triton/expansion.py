@@ -9,12 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunetv2_comnet.networks.experimental.triton.checks import (
-    check_few_channels,
-    check_shape,
-    check_volume,
-    in_autocast_type,
-)
 from nnunetv2_comnet.networks.experimental.triton.folding import (
     Moments,
     Norm,
@@ -28,6 +22,10 @@ from nnunetv2_comnet.networks.experimental.triton.launch import (
     BLOCK_E,
     BLOCK_V,
     STAGES,
+    check_few_channels,
+    check_shape,
+    check_volume,
+    in_autocast_type,
     on_device_of,
     padded,
     split_of,
@@ -41,7 +39,7 @@ MOMENTS_BLOCK = 1024
 def norm_expand_gelu(
     x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
 ) -> tuple[Tensor, Tensor]:
-    """gelu(W norm(x) + b), W (E, C), b (E,), the norm one of a group per channel with its weight and bias (C,).
+    """Computes gelu(W norm(x) + b), W (E, C), b (E,), the norm with a group per channel, weight and bias (C,).
 
     x: (B, C, D, H, W), float32, float16 or bfloat16; under autocast it is converted first. Returns the expanded
     (B, E, D, H, W) in the type of x and its sums of squares over space, (B, E) in float32, whose gradient is used too.
@@ -63,7 +61,7 @@ def norm_expand_gelu(
 def _expand(
     x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The expanded tensor, its sums of squares, and for the backward pass the mean and 1 / deviation, (B, C)."""
+    """Computes the expanded tensor, its sums of squares, and for the backward pass mean and 1 / deviation, (B, C)."""
     from nnunetv2_comnet.networks.experimental.triton.expansion_kernels import expand_kernel
 
     x = x.contiguous()
@@ -100,7 +98,7 @@ def _expand_gradient(
     by_hidden: Tensor, by_squares: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, norm_weight: Tensor,
     norm_bias: Tensor, weight: Tensor, bias: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Of x and, in float32, of the norm's weight and bias and the expansion's weight and bias."""
+    """Computes the gradients of x and, in float32, of weight and bias of norm and expansion."""
     from nnunetv2_comnet.networks.experimental.triton.expansion_kernels import (
         expand_input_gradient_kernel,
         expand_weight_gradient_kernel,

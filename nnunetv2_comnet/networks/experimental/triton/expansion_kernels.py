@@ -15,7 +15,7 @@ from nnunetv2_comnet.networks.experimental.triton.tiles import expanded_gradient
 
 @triton.jit
 def moments_kernel(x, partial, voxels, blocks_each, BLOCK: tl.constexpr):
-    """partial[:, row, split] = count, mean and sum of squared deviations of a part of a row of x, (rows, voxels).
+    """Computes partial[:, row, split]: count, mean, squared deviations of a part of a row of x, (rows, voxels).
 
     Welford's update in every lane, then the lanes together: no cancellation, however far the mean lies from zero.
     """
@@ -45,7 +45,7 @@ def moments_kernel(x, partial, voxels, blocks_each, BLOCK: tl.constexpr):
 @triton.jit
 def expand_kernel(x, weight, bias, hidden, squares, channels, expanded, voxels, blocks_each, C: tl.constexpr,
                   BLOCK_E: tl.constexpr, BLOCK_V: tl.constexpr):  # fmt: skip
-    """hidden = gelu(weight x + bias); squares[split] = the split's sums of hidden * hidden over its voxels.
+    """Computes hidden = gelu(weight x + bias); squares[split] = the split's sums of hidden * hidden over its voxels.
 
     x: (B, channels, voxels); weight: (B, expanded, channels); bias: (B, expanded), float32; hidden: (B, expanded,
     voxels); squares: (splits, B, expanded), float32. C: channels, rounded up to a power of two of at least 16.
@@ -72,7 +72,7 @@ def expand_kernel(x, weight, bias, hidden, squares, channels, expanded, voxels, 
 def expand_weight_gradient_kernel(x, weight, bias, hidden_gradient, square_gradient, by_weight, by_bias, channels,
                                   expanded, voxels, blocks_each, C: tl.constexpr, BLOCK_E: tl.constexpr,
                                   BLOCK_V: tl.constexpr):  # fmt: skip
-    """Partial sums over voxels of du x^T and of du, du being the gradient by weight x + bias.
+    """Computes partial sums over voxels of du x^T and of du, du being the gradient by weight x + bias.
 
     Programs and inputs as in `expand_kernel`; hidden_gradient: as hidden; square_gradient: (B, expanded), float32;
     by_weight: (splits, B, expanded, channels), by_bias: (splits, B, expanded), float32. Both sums take the same
@@ -102,7 +102,7 @@ def expand_weight_gradient_kernel(x, weight, bias, hidden_gradient, square_gradi
 def expand_input_gradient_kernel(x, weight, bias, hidden_gradient, square_gradient, offset, slope, x_gradient, channels,
                                  expanded, voxels, C: tl.constexpr, BLOCK_E: tl.constexpr,
                                  BLOCK_V: tl.constexpr):  # fmt: skip
-    """x_gradient = weight^T du + offset + slope * x: the last two are what the norm's mean and deviation add.
+    """Computes x_gradient = weight^T du + offset + slope * x: the last two are what the norm's mean and deviation add.
 
     Inputs as in `expand_weight_gradient_kernel`; offset, slope: (B, channels), float32; x_gradient: as x.
     Program (i, j): the i-th BLOCK_V voxels of sample j.

@@ -31,9 +31,9 @@ class Moments:
 
 
 def moments_of(partial: Tensor, batch: int, eps: float) -> tuple[Tensor, Tensor]:
-    """partial: (3, B * C, parts), every part's count, mean and squared deviations.
+    """Joins every part's count, mean and squared deviations (3, B * C, parts): the mean and 1 / deviation, (B, C).
 
-    Returns the mean and 1 / deviation, (B, C). The deviation is sqrt(variance + eps), as the norm divides by it.
+    The deviation is sqrt(variance + eps), as the norm divides by it.
     """
     count, mean, deviations = partial.unbind(0)
     total = count.sum(dim=1)
@@ -43,7 +43,7 @@ def moments_of(partial: Tensor, batch: int, eps: float) -> tuple[Tensor, Tensor]
 
 
 def folded(weight: Tensor, bias: Tensor, norm: Norm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """weight: (E, C), bias: (E,). Returns the folded weights (B, E, C) in `dtype` and biases (B, E) in float32."""
+    """Folds the norm into weight (E, C) and bias (E,): (B, E, C) in `dtype` and (B, E) in float32."""
     weight = weight.float()
     rounded = (weight * (norm.weight * norm.deviation_inverse)[:, None, :]).to(dtype).contiguous()
     constant = bias.float() + (weight * norm.bias).sum(dim=1)
@@ -51,7 +51,7 @@ def folded(weight: Tensor, bias: Tensor, norm: Norm, dtype: torch.dtype) -> tupl
 
 
 def centred(moments: Moments, norm: Norm) -> Tensor:
-    """The sums of du times the normalised input (before the norm's own weight and bias): (B, E, C)."""
+    """Computes the sums of du times the normalised input (before the norm's own weight and bias): (B, E, C)."""
     apart = moments.by_input - moments.alone[:, :, None] * norm.mean[:, None, :]
     return apart * norm.deviation_inverse[:, None, :]
 
@@ -59,7 +59,7 @@ def centred(moments: Moments, norm: Norm) -> Tensor:
 def parameter_gradients(
     moments: Moments, products: Tensor, norm: Norm, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the norm's weight and bias, (C,), and the expansion's, (E, C) and (E,). products: of `centred`."""
+    """Computes the gradients of the norm's weight and bias, (C,), and the expansion's; products: of `centred`."""
     products, alone = products.sum(dim=0), moments.alone.sum(dim=0)
     weight = weight.float()
     for_weight = products * norm.weight + alone[:, None] * norm.bias
@@ -69,7 +69,7 @@ def parameter_gradients(
 def statistics_gradient(
     moments: Moments, products: Tensor, norm: Norm, rounded: Tensor, voxels: int
 ) -> tuple[Tensor, Tensor]:
-    """What the mean's and the deviation's dependence on x adds to its gradient: offset + slope * x, both (B, C)."""
+    """Computes what mean and deviation, which depend on x, add to its gradient: offset + slope * x, both (B, C)."""
     rounded = rounded.float()
     slope = -norm.deviation_inverse * (rounded * products).sum(dim=1) / voxels
     offset = -(rounded * moments.alone[:, :, None]).sum(dim=1) / voxels - slope * norm.mean

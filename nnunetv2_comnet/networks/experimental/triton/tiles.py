@@ -12,14 +12,14 @@ INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 @triton.jit
 def tile_of(start, rows, n_rows, columns, n_columns):
-    """Offsets' base `start` to a (n_rows, n_columns) matrix; its (rows x columns) part, zeros outside."""
+    """Loads the (rows x columns) part of the (n_rows, n_columns) matrix at `start`, zeros outside."""
     is_inside = (rows < n_rows)[:, None] & (columns < n_columns)[None, :]
     return tl.load(start + rows.to(tl.int64)[:, None] * n_columns + columns[None, :], mask=is_inside, other=0.0)
 
 
 @triton.jit
 def store_tile(start, values, rows, n_rows, columns, n_columns):
-    """The counterpart of `tile_of`, in the memory's type."""
+    """Stores values where `tile_of` loads them, in the memory's type."""
     is_inside = (rows < n_rows)[:, None] & (columns < n_columns)[None, :]
     target = start + rows.to(tl.int64)[:, None] * n_columns + columns[None, :]
     tl.store(target, values.to(start.dtype.element_ty), mask=is_inside)
@@ -27,7 +27,7 @@ def store_tile(start, values, rows, n_rows, columns, n_columns):
 
 @triton.jit
 def product(a, b):
-    """The matrix product with float32 sums; float32 factors are not rounded."""
+    """Computes the matrix product with float32 sums; float32 factors are not rounded."""
     if INTERPRETED:  # the interpreter's own product takes bfloat16's bits for whole numbers
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, input_precision="ieee")
@@ -35,13 +35,13 @@ def product(a, b):
 
 @triton.jit
 def gelu(u):
-    """u times the normal distribution function at u (the exact form, with erf)."""
+    """Computes u times the normal distribution function at u (the exact form, with erf)."""
     return 0.5 * u * (1.0 + tl.erf(u * 0.7071067811865476))
 
 
 @triton.jit
 def expanded_gradient(tile, weight, bias, hidden_gradient, square_gradient):
-    """The loss's gradient by the expansion's output, from those by h = gelu(weight tile + bias) and by sum(h * h)."""
+    """Computes the loss's gradient by the expansion's output, from that by h = gelu(weight tile + bias) and sum h h."""
     u = product(weight, tile) + bias[:, None]
     cumulative = 0.5 * (1.0 + tl.erf(u * 0.7071067811865476))
     slope = cumulative + u * tl.exp(-0.5 * u * u) * 0.3989422804014327

@@ -86,9 +86,8 @@ def _values(image: Any, raw: memoryview) -> tuple[npt.NDArray[Any], bool]:
     proxy = image.dataobj
     if (proxy.slope, proxy.inter) == (1.0, 0.0):
         data = _in_place(proxy, raw)
-        if data.dtype.kind == "f" and data.dtype.itemsize > 8:
-            return data.astype(np.float64), True
-        return data.astype(data.dtype.newbyteorder("="), copy=False), False
+        too_long = data.dtype.kind == "f" and data.dtype.itemsize > 8
+        return data.astype(np.float64 if too_long else data.dtype.newbyteorder("="), copy=False), too_long
     data = np.asarray(_parsed(raw).dataobj)
     if np.isfinite(data).all() and (data == np.rint(data)).all():
         peak = np.abs(data).max(initial=0)

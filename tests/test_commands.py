@@ -23,7 +23,7 @@ def test_every_command_has_help(run: Any, name: str) -> None:
     assert "Usage: comnet" in answer.stdout
 
 
-def test_help_lists_the_commands_and_the_version_is_told(run: Any) -> None:
+def test_help_lists_the_commands_and_the_version_is_printed(run: Any) -> None:
     answer = run("comnet", "--help").stdout
     assert all(name in answer for name in COMMANDS)
     assert run("comnet", "--version").stdout.startswith("comnet 0.")

@@ -37,7 +37,7 @@ def test_a_conversion_killed_while_it_makes_its_folders_goes_on(
     assert [case.case for case in convert_dataset(options).converted] == ["BT0001"]
 
 
-def test_a_plans_file_that_nnunet_left_half_written_is_written_anew(blobs: Path, tmp_path: Path) -> None:
+def test_a_plans_file_that_nnunet_left_half_written_is_written_again(blobs: Path, tmp_path: Path) -> None:
     trainer = build_trainer(blobs, tmp_path / "results", 0)
     plans = tmp_path / "results" / "plans.json"
     text = plans.read_text()
@@ -69,7 +69,7 @@ def test_a_finished_training_leaves_nothing_of_the_unfinished(blobs: Path, tmp_p
     assert sorted(path.name for path in fold.iterdir() if "log" not in path.name) == ["checkpoint_final.pth"]
 
 
-def test_a_fingerprint_that_nnunet_left_half_written_is_made_anew(blobs: Path) -> None:
+def test_a_fingerprint_that_nnunet_left_half_written_is_made_again(blobs: Path) -> None:
     path = blobs / "dataset_fingerprint.json"
     text = path.read_text()
     path.write_text(text[: len(text) // 2])

@@ -83,7 +83,7 @@ def test_no_memory_in_the_sliding_window(
 def test_a_cut_image_is_refused_and_costs_only_its_patient(
     model: Path, patients: Path, tmp_path: Path, comnet: Any
 ) -> None:
-    """nnU-Net's reader would fill the missing end with zeros, without a word."""
+    """nnU-Net's reader would silently fill the missing end with zeros."""
     images = tmp_path / "images"
     shutil.copytree(patients, images)
     scan = images / "OBLIQUE_0002.nii.gz"

@@ -60,7 +60,7 @@ def everything(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-def test_a_good_archive_is_installed_whole_and_a_second_time_only_if_told_to(
+def test_a_good_archive_is_installed_whole_and_a_second_time_only_on_demand(
     tmp_path: Path, results: Path, run: Any
 ) -> None:
     good = make_zip(tmp_path / "a good.zip", files(tmp_path))
@@ -224,9 +224,9 @@ def test_a_manifest_in_the_archive_is_verified(tmp_path: Path, results: Path) ->
     changed = {**content, "plans.json": b'{"plans_name": "q"}'}
     with pytest.raises(DataError, match=r"plans\.json"):
         install(make_zip(tmp_path / "changed.zip", changed), results)
-    del (lacking := dict(content))["dataset.json"]
+    del (partial := dict(content))["dataset.json"]
     with pytest.raises(DataError, match=r"dataset\.json"):
-        install(make_zip(tmp_path / "lacking.zip", lacking), results)
+        install(make_zip(tmp_path / "partial.zip", partial), results)
     assert not list(results.iterdir())
     assert install(make_zip(tmp_path / "whole.zip", content), results).verified == (MODEL,)
 
@@ -262,7 +262,7 @@ def test_several_models_are_all_installed_or_none(
     assert done.left_out == tuple(beside)
 
 
-def test_a_full_disk_and_another_dataset_of_the_number_are_told(
+def test_a_full_disk_and_another_dataset_of_the_number_are_refused(
     tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = make_zip(tmp_path / "m.zip", files(tmp_path))

@@ -73,7 +73,7 @@ CHANGES: list[tuple[Callable[[Path], Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("change", "state", "name"), CHANGES, ids=[f"{c[1]} {c[2]}" for c in CHANGES])
-def test_each_difference_is_told(run: Any, model: Path, tmp_path: Path, change: Any, state: str, name: str) -> None:
+def test_each_difference_is_reported(run: Any, model: Path, tmp_path: Path, change: Any, state: str, name: str) -> None:
     elsewhere = tmp_path / "manifest.json"
     assert run("comnet", "manifest", str(model), "-o", str(elsewhere)).returncode == 0
     assert not (model / "comnet_manifest.json").exists()
@@ -113,7 +113,7 @@ GOOD = {"sha256": "0" * 64, "bytes": 1}
         ({"files": {"a\\b": GOOD}}, "files"),
     ],
 )
-def test_a_file_that_is_no_manifest_is_told_in_one_line(tmp_path: Path, content: Any, said: str) -> None:
+def test_a_file_that_is_no_manifest_is_refused_in_one_line(tmp_path: Path, content: Any, said: str) -> None:
     if isinstance(content, dict):
         content = json.dumps({"checkpoint": "checkpoint_final.pth", "files": {"plans.json": GOOD}, **content})
     (tmp_path / "m.json").write_text(content)

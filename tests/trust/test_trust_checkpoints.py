@@ -46,7 +46,7 @@ def test_another_file_is_no_checkpoint(tmp_path: Path, content: Any) -> None:
         read_checkpoint(tmp_path / "other.pth")
 
 
-def test_a_missing_and_a_damaged_file_are_told(tmp_path: Path) -> None:
+def test_a_missing_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.pth"):
         read_checkpoint(tmp_path / "none.pth")
     torch.save({"network_weights": WEIGHTS}, tmp_path / "whole.pth")

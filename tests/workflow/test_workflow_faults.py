@@ -90,7 +90,7 @@ BEGUN = "501 3d_fullres 0 -tr Trainer -p Plans -device"
 
 def test_training_goes_on_from_a_checkpoint_and_only_then(fold: Fold) -> None:
     assert fold.train().returncode == 0
-    assert fold.train("cpu").returncode == 0  # nothing was saved yet: it begins anew
+    assert fold.train("cpu").returncode == 0  # nothing was saved yet: it begins from the start
     (fold.folder / "checkpoint_latest.pth").touch()
     assert fold.train().returncode == 0
     assert fold.calls.read_text().splitlines() == [

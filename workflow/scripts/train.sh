@@ -17,7 +17,7 @@ go_on=()
 if ls "$folder"/checkpoint_*.pth > /dev/null 2>&1; then
   go_on=(--c)
   if [ -f "$begun" ] && [ "$(cat "$begun")" != "$current" ]; then
-    echo "workflow: error: $folder was begun with other plans or other folds; move it away to train it anew, or put" \
+    echo "workflow: error: $folder was begun with other plans or other folds; move it away to train it again, or put" \
       "the configuration back" >&2
     exit 1
   fi

@@ -104,7 +104,7 @@ def validation_folder(model: Path, fold: Fold) -> Path:
 
 
 def truth_folder(preprocessed: Path) -> Path:
-    """The folder of the true masks that nnU-Net keeps beside a dataset's preprocessed data."""
+    """Returns the folder of the true masks that nnU-Net keeps beside a dataset's preprocessed data."""
     return preprocessed / "gt_segmentations"
 
 

@@ -174,7 +174,7 @@ def _score(
         probabilities=probabilities if wanted else None,
         progress=progress,
         title=source.name,
-        only=None if metrics is None else {*metrics, "volume_truth_mm3"},  # by which truths are told apart
+        only=None if metrics is None else {*metrics, "volume_truth_mm3"},  # by it the truths are compared
     )
 
 

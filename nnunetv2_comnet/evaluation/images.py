@@ -38,7 +38,7 @@ def read_image(path: Path) -> Image:
 
 
 def unknown_labels(image: Image, known: Collection[int]) -> str:
-    """Lists the labels of an image that are none of `known`, as text; empty where there is none."""
+    """Lists the labels of an image that are none of `known`, as text; empty where all are known."""
     found = np.unique(image.voxels)
     strange = [value for value in found.tolist() if value != 0 and value not in known]
     return ", ".join(f"{value:g}" for value in strange[:5]) + (", ..." if len(strange) > 5 else "")

@@ -45,9 +45,9 @@ class Pairing:
     Attributes:
         pairs: a true lesion's number and those of the predicted ones it is compared with; each enters the means.
         worst: misses and false positives that enter the means as worst scores.
-        nothing_is: "both", "one" or "undefined": the entry of the empty-mask table where nothing enters.
+        nothing_is: "both", "one" or "undefined": the entry of the empty-mask table where there is nothing to average.
         found: count of true lesions found.
-        false: count of predicted lesions that are none.
+        false: count of predicted lesions that are not true.
         missed: count of true lesions missed.
     """
 

@@ -41,13 +41,13 @@ class RuleFile:
                 f"these rules were made for regions {_in_words(self.regions)}, where this model has "
                 f"{_in_words(regions)}: fit rules for this model with `comnet fit-postprocessing`"
             )
-        told = Regions(regions).told_by_labels()
-        require_usable(self.rules, told)
-        return told
+        checked = Regions(regions).told_by_labels()
+        require_usable(self.rules, checked)
+        return checked
 
 
 def read_rule_file(path: Path) -> RuleFile:
-    """Reads a file of `comnet fit-postprocessing`, or one of your own: {"rules": [{"rule": "fill-holes", ...}]}.
+    """Reads a file of `comnet fit-postprocessing`, or one written by hand: {"rules": [{"rule": "fill-holes", ...}]}.
 
     Raises `DataError` for a file that cannot be read, `ConfigurationError` for another kind or an impossible rule.
     """

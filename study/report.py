@@ -29,7 +29,7 @@ from study.settings import (
     TRAIN_NAME,
     Study,
 )
-from study.training import calibration_of
+from study.training import strengths_file_of
 
 PACKAGES = ("nnunetv2-comnet", "nnunetv2", "torch", "numpy", "surface-distance")
 
@@ -176,7 +176,7 @@ def _caption(report: dict[str, Any], study: Study, count: int) -> str:
 
 def _calibration(out: Path, trainer: str) -> dict[str, Any]:
     """Region -> strength, gain and its interval, as `comnet calibrate` measured them."""
-    regions = calibration_of(out, trainer).evidence["regions"]
+    regions = strengths_file_of(out, trainer).evidence["regions"]
     found = {short_name(region): choice for region, choice in regions.items()}
     return {region: found[region] for region in REGIONS}
 

@@ -73,13 +73,13 @@ def score_all(progress: Progress, pool: ProcessPoolExecutor, out: Path, folds: t
     """Strengths; coarse maps, refined maps and scores of the held-out half; table and figure."""
     from study import coarse_maps, refining, report, scores
     from study.patients import held_out_cases
-    from study.training import calibrate_model
+    from study.training import choose_strengths
 
     cases = held_out_cases(out)
     with progress.stage(f"calibrate, and coarse maps of {len(cases)} held-out patients"):
-        calibration = pool.submit(calibrate_model, out, DEFAULT)
+        strengths = pool.submit(choose_strengths, out, DEFAULT)
         list(pool.map(functools.partial(coarse_maps.write_coarse, out, folds=folds), cases))
-        calibration.result()
+        strengths.result()
     with progress.stage("compare with prediction, one patient"):
         pool.submit(refining.check_agreement, out, coarse_maps.read_coarse(out, cases[0]), folds).result()
     with progress.stage(f"refine and score {len(cases)} held-out patients"):

@@ -15,8 +15,8 @@ from nnunetv2_comnet.crossval import folds_with
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.inference.model_folder import CHECKPOINT, dataset_of
 from nnunetv2_comnet.inference.options import Options
-from nnunetv2_comnet.strengths.measure import calibrate
-from nnunetv2_comnet.strengths.strengths_file import Calibration, read_calibration, read_strengths
+from nnunetv2_comnet.strengths.measure import measure_strengths
+from nnunetv2_comnet.strengths.strengths_file import Strengths, read_strengths, read_strengths_file
 from study.settings import CONFIGURATION, PLANS, SAMPLING_SEED, TRAIN_ID, TRAIN_NAME
 
 _starting: Any = None  # one training at a time writes the plans.json that the folds of a model share
@@ -68,28 +68,28 @@ def train(job: Fold) -> float:
     return round(time.monotonic() - start, 1)
 
 
-def calibrate_model(out: Path, trainer: str) -> None:
+def choose_strengths(out: Path, trainer: str) -> None:
     """Writes calibration.json for the trainer's folds, unless the one there is theirs."""
     folder = model_folder(out, trainer)
     if strengths_of(folder) is None:
-        with _talk_to(out / "logs" / f"{trainer}_calibration.log"):
+        with _talk_to(out / "logs" / f"{trainer}_strengths.log"):
             options = Options(seed=SAMPLING_SEED, samples=len(folds_with(folder, CHECKPOINT)))
-            calibrate(folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu")
+            measure_strengths(folder, out / "preprocessed" / TRAIN_NAME, options=options, device="cpu")
 
 
 def strengths_of(folder: Path) -> tuple[float, ...] | None:
-    """The calibrated alpha per region, in the order of dataset.json; None where there is none of these checkpoints."""
+    """Reads the chosen alpha per region, in the order of dataset.json; None where these checkpoints have none."""
     try:
         return read_strengths(folder, list(dataset_of(folder).regions), folds_with(folder, CHECKPOINT))
     except ConfigurationError:
         return None
 
 
-def calibration_of(out: Path, trainer: str) -> Calibration:
-    """The evidence that `calibrate_model` left."""
-    calibration = read_calibration(model_folder(out, trainer))
-    assert calibration is not None
-    return calibration
+def strengths_file_of(out: Path, trainer: str) -> Strengths:
+    """Reads the strengths and their evidence that `choose_strengths` left."""
+    found = read_strengths_file(model_folder(out, trainer))
+    assert found is not None
+    return found
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def command(
     from nnunetv2_comnet.inference.options import Options
     from nnunetv2_comnet.progress import bar
     from nnunetv2_comnet.regions import short_name
-    from nnunetv2_comnet.strengths.measure import calibrate
+    from nnunetv2_comnet.strengths.measure import measure_strengths
     from nnunetv2_comnet.text_tables import aligned, number, with_interval
 
     folder = find_model(str(dataset), trainer, plans, configuration)
@@ -40,7 +40,7 @@ def command(
 
     samples = samples or len(open_model(folder, None).folds)
     options = Options(steps=steps, samples=samples, tile_step_size=step_size, use_mirroring=not disable_tta)
-    choices = calibrate(folder, preprocessed, options=options, device=device, progress=bar)
+    choices = measure_strengths(folder, preprocessed, options=options, device=device, progress=bar)
     header = ("region", "before", "after", "alpha", "gain, nested cross-validation (95 % interval)", "cases")
     rows = [
         [

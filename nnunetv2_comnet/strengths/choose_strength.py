@@ -1,6 +1,6 @@
 """Chooses each region's correction strength from held-out cases: nested cross-validation with a paired interval."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ from nnunetv2_comnet.statistics import paired_interval
 from nnunetv2_comnet.strengths.strengths_file import STRENGTHS
 
 Table = npt.NDArray[np.float64]
-bootstrap_interval = paired_interval  # the name that callers of this module know
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,19 @@ class Choice:
 
 
 def choose(table: Table, folds: Sequence[int | str]) -> list[Choice]:
-    """One choice per region from Dice (N cases, R regions, len(STRENGTHS)) and the fold that held each case out.
+    """Chooses for each region from Dice (N cases, R regions, len(STRENGTHS)) and the fold that held each case out.
 
-    Raises ConfigurationError with fewer than two folds: a strength could not be tested on cases that did not choose it.
+    Raises `ConfigurationError` as `require_two_folds` does.
     """
     groups = np.array([str(fold) for fold in folds])
-    if len(set(groups.tolist())) < 2:
-        raise ConfigurationError("a calibration needs the held-out cases of two folds or more; train more folds")
+    require_two_folds(set(groups.tolist()))
     return [_choose_region(table[:, region], groups) for region in range(table.shape[1])]
+
+
+def require_two_folds(folds: Collection[int | str]) -> None:
+    """Raises `ConfigurationError` for fewer: no case could test a strength that it did not choose."""
+    if len(folds) < 2:
+        raise ConfigurationError("strengths need the held-out cases of two folds or more; train more folds")
 
 
 def _choose_region(dice: Table, groups: npt.NDArray[np.str_]) -> Choice:
@@ -65,5 +69,5 @@ def _choose_region(dice: Table, groups: npt.NDArray[np.str_]) -> Choice:
 
 
 def _best(gains: Table) -> int:
-    """The strength with the highest mean; of equals, the weakest."""
+    """Finds the strength with the highest mean; of equals, the weakest."""
     return int(np.argmax(gains.mean(axis=0)))

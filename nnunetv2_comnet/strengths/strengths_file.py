@@ -1,4 +1,7 @@
-"""calibration.json, beside a refined model: how strongly each region is corrected, whose model it is, the evidence."""
+"""calibration.json, beside a refined model: each region's strength, the checkpoints that it holds for, the evidence.
+
+The file keeps the name of the command that writes it, `comnet calibrate`, since models carry it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ FILE = "calibration.json"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # those that are tried, the weakest first
 
 
-class Calibration(BaseModel):
+class Strengths(BaseModel):
     """What the file holds. strength: alpha per region. checkpoints: SHA-256 by path below the model folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,33 +27,31 @@ class Calibration(BaseModel):
     evidence: dict[str, Any] = {}
 
 
-def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration of a model folder, None where there is none. A broken file is a `DataError`."""
+def read_strengths_file(folder: Path) -> Strengths | None:
+    """Reads the file of a model folder; None where it is missing. Raises `DataError` for a broken one."""
     path = folder / FILE
-    if not path.is_file():
-        return None
-    return read_checked(path, Calibration, "write it anew with `comnet calibrate`")
+    return read_checked(path, Strengths, "write it again with `comnet calibrate`") if path.is_file() else None
 
 
 def read_strengths(folder: Path, regions: Sequence[str], folds: Sequence[int | str]) -> tuple[float, ...] | None:
-    """alpha in the order of `regions`; None without a calibration.
+    """Reads alpha in the order of `regions`; None where the model has no strengths file.
 
-    Raises ConfigurationError where the file is of another model (a checkpoint of `folds` differs or is unknown to it),
-    or of other regions.
+    Raises `ConfigurationError` where the file is of another model (a checkpoint of `folds` differs or is unknown to
+    it), or of other regions.
     """
-    calibration = read_calibration(folder)
-    if calibration is None:
+    found = read_strengths_file(folder)
+    if found is None:
         return None
-    if set(calibration.strength) != set(regions) or not all(0 <= a <= 1 for a in calibration.strength.values()):
+    if set(found.strength) != set(regions) or not all(0 <= alpha <= 1 for alpha in found.strength.values()):
         raise ConfigurationError(
-            f"{folder / FILE} calibrates {', '.join(calibration.strength)}, where this model has {', '.join(regions)} "
-            "(strengths from 0 to 1); run `comnet calibrate` on this model"
+            f"{folder / FILE} holds strengths of {', '.join(found.strength)}, where this model has "
+            f"{', '.join(regions)} (strengths from 0 to 1); run `comnet calibrate` on this model"
         )
     for fold in folds:
-        wanted = [name for name in calibration.checkpoints if name.split("/")[0] == f"fold_{fold}"]
-        if not wanted or any(calibration.checkpoints[name] != sha256(folder / name) for name in wanted):
+        wanted = [name for name in found.checkpoints if name.split("/")[0] == f"fold_{fold}"]
+        if not wanted or any(found.checkpoints[name] != sha256(folder / name) for name in wanted):
             raise ConfigurationError(
                 f"{folder / FILE} is another model's: it was not measured with the checkpoint of fold {fold}; "
                 "run `comnet calibrate` again, or delete the file to correct at full strength"
             )
-    return tuple(calibration.strength[region] for region in regions)
+    return tuple(found.strength[region] for region in regions)

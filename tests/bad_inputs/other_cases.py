@@ -209,7 +209,7 @@ CALIBRATING = (
         "but splits_final.json has 0 folds",
         lambda here: model_of(STAGE_2)(here) and (here / "preprocessed" / DATASET / "splits_final.json").write_text(
         "[]")),
-    refused("one fold", CALIBRATE, "a calibration needs the held-out cases of two folds or more; train more folds",
+    refused("one fold", CALIBRATE, "strengths need the held-out cases of two folds or more; train more folds",
         lambda here: shutil.rmtree(model_of(STAGE_2)(here) / "fold_1") or True),
     refused("no data of a held-out case", CALIBRATE, "case BLOB000 cannot be read from "
         "<HERE>/preprocessed/Dataset501_Blobs/nnUNetCoMNeTPlans_3d_fullres; preprocess the dataset again",
@@ -218,13 +218,6 @@ CALIBRATING = (
     refused("no truth of a held-out case", CALIBRATE,
         "<HERE>/preprocessed/Dataset501_Blobs/gt_segmentations/BLOB000.nii.gz does not exist: "
         "the truth of every held-out case is needed; preprocess again",
-
-
-
-
-
-
-
         lambda here: model_of(STAGE_2)(here)
         and (here / "preprocessed" / DATASET / "gt_segmentations/BLOB000.nii.gz").unlink()),
     refused("0 steps", CALIBRATE + " --steps 0", "steps must be 1 or more, got 0", model_of(STAGE_2)),

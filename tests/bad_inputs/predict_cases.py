@@ -112,7 +112,7 @@ def _other_shapes(content: dict[str, Any]) -> None:
     content["network_weights"] = {name: value[:2] for name, value in content["network_weights"].items()}
 
 
-def _broken_calibration(here: Path) -> None:
+def _broken_strengths(here: Path) -> None:
     patient(here)
     shutil.copytree(shared(here, "refined"), here / "model")
     (here / "model" / "calibration.json").write_text("{")
@@ -522,15 +522,15 @@ GOOD = (
         makes=("out put/*",),
     ),
 )
-CALIBRATION = (
+STRENGTHS = (
     refused(
-        "a calibration that is not JSON",
+        "a strengths file that is not JSON",
         OWN_MODEL,
         "<HERE>/model/calibration.json cannot be read as JSON: Expecting property name enclosed in double quotes: "
         "line 1 column 2 (char 1)",
-        _broken_calibration,
+        _broken_strengths,
         makes=RECORDS,
     ),
 )
 MODELS = tuple(refused(title, OWN_MODEL, says, spoilt_model(spoil)) for title, (spoil, says) in SPOILT_MODELS.items())
-CASES = (*PATIENTS, *COMMANDS, *MODELS, *CALIBRATION, *GOOD)
+CASES = (*PATIENTS, *COMMANDS, *MODELS, *STRENGTHS, *GOOD)

@@ -5,7 +5,8 @@ import pytest
 import scipy.stats
 
 from nnunetv2_comnet.errors import ConfigurationError
-from nnunetv2_comnet.strengths.choose_strength import bootstrap_interval, choose
+from nnunetv2_comnet.statistics import paired_interval
+from nnunetv2_comnet.strengths.choose_strength import choose
 from nnunetv2_comnet.strengths.strengths_file import STRENGTHS
 
 FOLDS = [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -70,7 +71,7 @@ def test_one_fold_cannot_test_what_it_chose() -> None:
 def test_the_interval_is_the_percentile_bootstraps() -> None:
     differences = np.random.default_rng(1).normal(0.01, 0.02, 40)
     oracle = scipy.stats.bootstrap((differences,), np.mean, n_resamples=10_000, method="percentile", random_state=0)
-    low, high = bootstrap_interval(differences)
+    low, high = paired_interval(differences)
     assert low == pytest.approx(oracle.confidence_interval.low, abs=3e-4)
     assert high == pytest.approx(oracle.confidence_interval.high, abs=3e-4)
-    assert bootstrap_interval(differences) == (low, high)
+    assert paired_interval(differences) == (low, high)

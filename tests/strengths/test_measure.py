@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.evaluation.dice import dice
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
-from nnunetv2_comnet.strengths import measure as calibration
+from nnunetv2_comnet.plans import PLANS_NAME
+from nnunetv2_comnet.strengths import measure
 
 
 @pytest.fixture
 def results(refined_model: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the model under nnU-Net's results, to be calibrated."""
+    """A copy of the model under nnU-Net's results, whose strengths are to be chosen."""
     folder = tmp_path / refined_model.parent.name / refined_model.name
     shutil.copytree(refined_model, folder)
     before = os.environ["nnUNet_results"]
@@ -65,7 +67,7 @@ def test_its_dice_is_that_of_predicting_the_held_out_case(blobs: Path, results: 
             names = ("whole tumor", "tumor core", "enhancing tumor")
             options = Options(steps=2, use_mirroring=False, strengths=dict.fromkeys(names, strength))
             predictor = CoMNeTPredictor(results, [fold], options=options, device="cpu")
-            measured = calibration._dice_by_strength(predictor, blobs, case)[:, calibration.STRENGTHS.index(strength)]
+            measured = measure._dice_by_strength(predictor, blobs, case)[:, measure.STRENGTHS.index(strength)]
             predicted = predictor.predict([raw / "imagesTr" / f"{case}_{c:04d}.nii.gz" for c in range(4)])
             image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(raw / "labelsTr" / f"{case}.nii.gz")), "RAS")
             truth = SimpleITK.GetArrayFromImage(image)
@@ -79,29 +81,50 @@ def test_its_dice_is_that_of_predicting_the_held_out_case(blobs: Path, results: 
 
 def test_an_interrupted_run_goes_on_where_it_was(blobs: Path, results: Path, monkeypatch: Any) -> None:
     write_splits(blobs)
-    measure, seen = calibration._dice_by_strength, []
+    dice_by_strength, seen = measure._dice_by_strength, []
 
     def dies_after_one(predictor: Any, preprocessed: Path, case: str) -> Any:
         if seen:
             raise KeyboardInterrupt
         seen.append(case)
-        return measure(predictor, preprocessed, case)
+        return dice_by_strength(predictor, preprocessed, case)
 
     options = Options(steps=2, use_mirroring=False)
     arguments: dict[str, Any] = {"options": options, "device": "cpu"}
-    monkeypatch.setattr(calibration, "_dice_by_strength", dies_after_one)
+    monkeypatch.setattr(measure, "_dice_by_strength", dies_after_one)
     with pytest.raises(KeyboardInterrupt):
-        calibration.calibrate(results, blobs, **arguments)
+        measure.measure_strengths(results, blobs, **arguments)
     assert not (results / "calibration.json").exists()
 
     def not_again(predictor: Any, preprocessed: Path, case: str) -> Any:
         assert case not in seen
-        return measure(predictor, preprocessed, case)
+        return dice_by_strength(predictor, preprocessed, case)
 
-    monkeypatch.setattr(calibration, "_dice_by_strength", not_again)
-    choices = calibration.calibrate(results, blobs, **arguments)
-    monkeypatch.setattr(calibration, "_dice_by_strength", measure)
-    assert calibration.calibrate(results, blobs, **arguments) == choices
+    monkeypatch.setattr(measure, "_dice_by_strength", not_again)
+    choices = measure.measure_strengths(results, blobs, **arguments)
+    monkeypatch.setattr(measure, "_dice_by_strength", dice_by_strength)
+    assert measure.measure_strengths(results, blobs, **arguments) == choices
+
+
+def test_every_held_out_case_is_looked_for_before_the_first_is_predicted(
+    blobs: Path, results: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    write_splits(blobs)
+    preprocessed = tmp_path / "preprocessed"
+    shutil.copytree(blobs, preprocessed)
+    monkeypatch.setattr(measure, "_dice_by_strength", lambda *_: pytest.fail("a case was predicted"))
+    before = sorted(results.rglob("*"))
+    last = cases_of(blobs)[-1][1]
+    data = preprocessed / f"{PLANS_NAME}_3d_fullres"
+    for files in (sorted(data.glob(f"{last}*")), [preprocessed / "gt_segmentations" / f"{last}.nii.gz"]):
+        kept = {file: file.read_bytes() for file in files}
+        for file in files:
+            file.unlink()
+        with pytest.raises(DataError, match=last):
+            measure.measure_strengths(results, preprocessed, options=Options(steps=1), device="cpu")
+        assert sorted(results.rglob("*")) == before
+        for file, content in kept.items():
+            file.write_bytes(content)
 
 
 def test_mistakes_get_one_line(blobs: Path, results: Path, model: Path, patients: Path, comnet: Any) -> None:

@@ -1,14 +1,17 @@
-"""One thread, and none that spins while it waits, for all tests and what they start; read before torch is imported.
+"""What all tests and the processes that they start run under; set before torch and matplotlib are imported.
 
-The tests' networks are so small that threads only wait for one another: spinning, they made some tests 25 times slower.
+One thread, and none that spins while it waits: the tests' networks are so small that threads only wait for one another,
+which made some tests 25 times slower. Pictures of few points: nnU-Net's progress.png took half of a tiny training.
 """
 
 import os
+from pathlib import Path
 
-ONE_THREAD = {
+FRUGAL = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+    "MATPLOTLIBRC": str(Path(__file__).with_name("matplotlibrc")),
 }
-os.environ.update(ONE_THREAD)
+os.environ.update(FRUGAL)

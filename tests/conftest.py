@@ -98,6 +98,20 @@ def blobs(nnunet_folders: Path, run: Run) -> Path:
         "overwrite_image_reader_writer": "SimpleITKIOWithReorient",
     }
     (raw / "dataset.json").write_text(json.dumps(description))
-    planned = run("comnet", "plan", "-d", "501", "--preset", "demo", "--preprocess", "--patch-size", "48", "48", "48")
+    planned = run(
+        "comnet",
+        "plan",
+        "-d",
+        "501",
+        "--preset",
+        "demo",
+        "--preprocess",
+        "--patch-size",
+        "48",
+        "48",
+        "48",
+        "--jobs",
+        "1",
+    )
     assert planned.returncode == 0, planned.stderr
     return nnunet_folders / "preprocessed" / DATASET

@@ -12,6 +12,7 @@ from tests.conftest import DATASET, Run
 CHANNELS = ("0", "1", "2", "3")
 
 
+@pytest.mark.chain
 def test_geometry_is_stock_and_intensities_are_within_sampling(
     blobs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
 from tests.dataset_conversion.tiny_patients import write_utsw
@@ -54,6 +56,7 @@ def test_our_commands_write_nothing_in_place(model: Path, patients: Path, tmp_pa
     assert len(list((out / "p").glob("*.npz"))) == 3
 
 
+@pytest.mark.chain
 def test_training_writes_in_place_what_is_nnunets_and_no_more(blobs: Path, tmp_path: Path) -> None:
     """Of what Python opens; its images are written by SimpleITK."""
     plans = json.loads((blobs / f"{PLANS_NAME}.json").read_text())

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests import ONE_THREAD
+from tests import FRUGAL
 from tests.inference.conftest import write_patient
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ class Container:
         folders = ["--input", str(self.input), "--output", str(self.output), "--model", str(self.model)]
         own = {"PATH": os.environ["PATH"], "TMPDIR": str(self.tmp), "HOME": str(self.tmp)}  # and none of nnU-Net's
         return subprocess.run(
-            [*command, *folders, *words, *FLAGS], env={**ONE_THREAD, **own}, capture_output=True, text=True, check=False
+            [*command, *folders, *words, *FLAGS], env={**FRUGAL, **own}, capture_output=True, text=True, check=False
         )  # fmt: skip
 
 
@@ -90,6 +90,7 @@ def test_cases_become_flat_masks_on_their_own_grids(container: Container, genera
     assert list(container.tmp.glob("comnet-*")) == []
 
 
+@pytest.mark.chain
 def test_labels_are_the_challenges_own(container: Container, generated: Path, tmp_path: Path) -> None:
     """2021 numbers the enhancing tumour 4, not 3, and names its files otherwise; all lie flat, one is not packed."""
     case = "BraTS-GLI-00001-000"
@@ -110,6 +111,7 @@ def test_labels_are_the_challenges_own(container: Container, generated: Path, tm
     assert np.array_equal(theirs, np.where(ours == 3, 4, ours))
 
 
+@pytest.mark.chain
 def test_a_bad_case_costs_only_itself_and_the_exit_code(container: Container, generated: Path) -> None:
     shutil.copytree(generated, container.input)
     (container.input / "BraTS-GLI-00001-000" / "BraTS-GLI-00001-000-t2f.nii.gz").write_bytes(b"no image")

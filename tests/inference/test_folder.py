@@ -83,6 +83,7 @@ def _check_case(out: Path, case: str, patients: Path) -> None:
         assert float(row[f"{region}_ml"]) == pytest.approx(volume / 1000, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.chain
 def test_npz_and_folder_serve_stock_commands(
     model: Path, patients: Path, tmp_path: Path, comnet: Any, run: Any, nnunet_folders: Path
 ) -> None:

@@ -181,6 +181,7 @@ def test_images_that_the_api_refuses(model: Path, patients: Path, tmp_path: Path
         predictor.predict([*images[:3], tmp_path / "nan.nii.gz"])
 
 
+@pytest.mark.chain
 def test_the_installed_commands(
     refined_model: Path, patients: Path, tmp_path: Path, run: Any, nnunet_folders: Path
 ) -> None:

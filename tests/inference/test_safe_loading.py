@@ -113,6 +113,7 @@ def test_a_checkpoint_as_stock_nnunet_writes_it_predicts_the_same(
     assert same(masks(tmp_path / "plain"), masks(tmp_path / "numbers"))
 
 
+@pytest.mark.chain
 def test_stock_prediction_needs_no_unpickling_and_gives_the_same(
     refined_model: Path, patients: Path, tmp_path: Path, run: Any, nnunet_folders: Path
 ) -> None:

@@ -42,6 +42,7 @@ needs_gpu = pytest.mark.skipif(
 )
 
 
+@pytest.mark.chain
 @pytest.mark.skipif(triton_version() < (3, 8), reason="older interpreters do not run with a current numpy")
 def test_kernels_equal_the_plain_formulas_under_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(CHECKS)]

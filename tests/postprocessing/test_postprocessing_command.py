@@ -109,6 +109,7 @@ def test_the_rules_that_help_are_kept_with_their_evidence(fitted: tuple[Path, st
     assert f"wrote {model / FILE} and {model / 'postprocessing.pkl'}" in said
 
 
+@pytest.mark.chain
 def test_the_stock_command_gives_the_same_label_maps(run: Any, fitted: tuple[Path, str], tmp_path: Path) -> None:
     model, _ = fitted
     rules = read_rule_file(model / FILE).rules

@@ -55,6 +55,7 @@ def test_tokens_are_active_where_they_cover_an_error() -> None:
     assert torch.equal(active_tokens(residual, 2), expected)
 
 
+@pytest.mark.chain
 def test_it_learns_what_a_small_lesion_was_missed() -> None:
     refiner = small_refiner(autoencoder_channels=16, codebook_size=64).train()
     generator = torch.Generator().manual_seed(0)

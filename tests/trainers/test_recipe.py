@@ -35,7 +35,7 @@ def logged(trainer: Any) -> dict[str, list]:
     return {name: [np.asarray(v).tolist() for v in row] for name, row in values.items() if "timestamps" not in name}
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.chain), 0.5])
 def test_a_killed_training_resumes_bit_for_bit(blobs: Path, tmp_path: Path, dropout: float) -> None:
     whole = make(blobs, tmp_path / "whole", modality_dropout=dropout)
     whole.run_training()
@@ -229,6 +229,7 @@ def test_stock_plans_get_the_paper_preset_on_their_own_axes() -> None:
     assert stock["comnet"]["preset"] == "paper"
 
 
+@pytest.mark.chain
 def test_plans_of_the_stock_planner_train_the_papers_network(blobs: Path, run: Any, tmp_path: Path) -> None:
     # nnU-Net's own planner hands this number to torch.set_num_threads, which refuses our 0.
     workers = {"nnUNet_n_proc_DA": "1"}

@@ -12,6 +12,7 @@ import pytest
 from tests.workflow.study_runs import TINY_STUDY, WORKFLOW, environment, snakemake
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed (it needs Python 3.11): pip install '.[workflow]'")
+pytestmark = pytest.mark.long
 
 
 def stand_in(folder: Path, name: str, script: str) -> Path:

@@ -13,6 +13,7 @@ import yaml
 from tests.workflow.study_runs import TINY_STUDY, WORKFLOW, snakemake
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed (it needs Python 3.11): pip install '.[workflow]'")
+pytestmark = pytest.mark.long
 
 STAGE_1, STAGE_2 = "nnUNetTrainerCoMNeT", "nnUNetTrainerCoMNeTCorrDiff"
 

@@ -155,7 +155,7 @@ def write_volume(target: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.fl
     gzipped = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
     with written_whole(target) as temporary, open(temporary, "wb") as stream:
         stream.write(gzipped.compress(header))
-        stream.write(gzipped.compress(np.asfortranarray(data).T))  # x fastest, as the file wants it: no copy
+        stream.write(gzipped.compress(np.asfortranarray(data).T.data))  # x fastest, as the file wants it: no copy
         stream.write(gzipped.flush())
 
 

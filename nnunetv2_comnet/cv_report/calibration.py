@@ -85,7 +85,7 @@ def _maps(npz: Path, mask: Path, regions: Regions, orientation: str | None) -> n
     """Reads probabilities (region, Z, Y, X), and checks that they give the predicted mask."""
     predicted, _ = _oriented(mask, orientation)
     maps = read_probabilities(npz, (len(regions), *predicted.shape))
-    if (regions.decided(maps) != predicted).sum() > _DIFFERENT * max(1, (predicted > 0).sum()):
+    if (regions.decided(maps) != predicted).sum() > _DIFFERENT * max(1, int((predicted > 0).sum())):
         raise DataError(f"{npz.name} is not of the mask beside it; make both again with --val --npz")
     return maps
 

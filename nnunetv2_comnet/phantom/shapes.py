@@ -11,15 +11,15 @@ Point = tuple[float, float, float]  # z, y, x in mm
 
 def ellipsoid(position: tuple[Array, Array, Array], centre: Point, semi_axes_mm: Point) -> Array:
     """Computes the distance to an ellipsoid to first order: exact on the surface, good near it."""
-    squares: Array | float = 0.0
-    slopes: Array | float = 0.0
+    squares = slopes = np.zeros_like(position[0])
     for p, c, a in zip(position, centre, semi_axes_mm, strict=True):
         scaled = (p - np.float32(c)) / np.float32(a)
         scaled = scaled * scaled
         squares = squares + scaled
         slopes = slopes + scaled / np.float32(a * a)
-    radius = np.sqrt(squares)
-    return (1 - radius) * radius / (np.sqrt(slopes) + np.float32(1e-6))
+    radius: Array = np.sqrt(squares)
+    slope: Array = np.sqrt(slopes)
+    return (1 - radius) * radius / (slope + np.float32(1e-6))
 
 
 def capsule(position: tuple[Array, Array, Array], start: Point, end: Point, radii_mm: tuple[float, float]) -> Array:
@@ -36,6 +36,6 @@ def union(parts: Sequence[Array], blend_mm: float) -> Array:
     """Joins solids; their joints are rounded over about `blend_mm`."""
     joined = parts[0]
     for part in parts[1:]:
-        fillet = np.maximum(np.float32(blend_mm) - np.abs(joined - part), 0)
+        fillet: Array = np.maximum(np.float32(blend_mm) - np.abs(joined - part), 0)
         joined = np.maximum(joined, part) + fillet * fillet / np.float32(4 * blend_mm)
     return joined

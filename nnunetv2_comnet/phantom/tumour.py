@@ -133,7 +133,8 @@ def _core(plan: TumourPlan, rng: np.random.Generator, grid: Grid, position: Posi
 def _within(core: Array, anatomy: Anatomy, same_side: Array) -> Array:
     """Cuts a core at the hull, the ventricles and the other hemisphere (except through the corpus callosum)."""
     limits = np.minimum(anatomy.hull_mm - np.float32(1.2), -anatomy.ventricle_mm)
-    core = core - np.float32(1.3) * np.maximum(-same_side, 0)
+    beyond: Array = np.maximum(-same_side, 0)
+    core = core - np.float32(1.3) * beyond
     halves = np.maximum(same_side - np.float32(1.0), anatomy.bridge_mm)
     supratentorial = anatomy.cerebrum_mm - np.float32(1.0)
     return np.minimum(np.minimum(core, limits), np.minimum(halves, supratentorial))

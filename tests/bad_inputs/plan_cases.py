@@ -68,6 +68,9 @@ PLANNING = (
         "-p <HERE>/file", _file, env={"nnUNet_raw": "<HERE>/file"}),
     refused("nnUNet_preprocessed not set", PLAN, "environment variable nnUNet_preprocessed is not set; export "
         "nnUNet_preprocessed=/a/folder of yours", described(), env={"nnUNet_preprocessed": None}),
+    refused("nnUNet_preprocessed names nothing", PLAN, "nnUNet_preprocessed names <HERE>/absent, which is not a "
+        "folder; create it: mkdir -p <HERE>/absent", described(),
+        env={"nnUNet_preprocessed": "<HERE>/absent"}),
     refused("dataset.json missing", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json does not exist", spoilt(
         "dataset.json", Path.unlink)),
     refused("dataset.json that is not JSON", PLAN, "<HERE>/raw/Dataset501_Tiny/dataset.json cannot be read as JSON: "
@@ -112,6 +115,10 @@ PLANNING = (
         "a multiple of 16, at least 32"),
     refused("a patch of two sides", PLAN + " --patch-size 32 32", "Option '--patch-size' requires 3 arguments<...>",
         code=2),
+    refused("an unknown size", PLAN + " --network-size XL", "settings: network_size = 'XL': input should be 'S', 'B', "
+        "'M' or 'L'"),
+    refused("a probability above 1", PLAN + " --modality-dropout 1.5", "settings: modality_dropout = 1.5: input "
+        "should be less than or equal to 1"),
     refused("0 channels", PLAN + " --base-channels 0", "settings: base_channels = 0: input should be greater than or "
         "equal to 4"),
     refused("a batch that does not divide", PLAN + " --batch-size 2 --effective-batch-size 3",

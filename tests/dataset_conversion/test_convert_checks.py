@@ -173,3 +173,22 @@ def test_labels_near_an_integer_are_rounded(tmp_path, comnet, noise):
 
 def test_a_finding_is_one_line_whatever_a_folder_is_called() -> None:
     assert error("missing-modality", "no file p\n1/t1.nii").text == "no file p\\n1/t1.nii"
+
+
+def test_strict_fails_but_writes(planted, comnet):
+    root = planted[0]
+    done = comnet("utsw", root / "in", "--out", root / "out", "--strict")
+    assert done.code == 1
+    assert "converted 5 of" in done.out
+    assert "5 unchanged" in done.out
+    assert "--strict" in done.err
+
+
+def test_nothing_converted_is_a_failure_with_a_report(tmp_path, comnet):
+    write_utsw(tmp_path / "in", "BT0001", fets=None)
+    done = comnet("utsw", tmp_path / "in", "--out", tmp_path)
+    assert done.code == 1
+    assert done.err.startswith("comnet: error: ")
+    folder = tmp_path / "Dataset501_UTSWGlioma"
+    assert "missing-mask" in (folder / "conversion_report.csv").read_text()
+    assert not (folder / "dataset.json").exists()

@@ -65,11 +65,6 @@ class FrozenStageTrainer(RecipeTrainer):
     stage_1: ClassVar[type[RecipeTrainer]]
     fold_models: FoldModels
 
-    @property
-    def _own_stage_1(self) -> nn.Module:
-        """The frozen network within the one that is trained: this fold's own, saved with it."""
-        return self._bare_network().get_submodule("coarse")
-
     def _prepare(self) -> None:
         """Loads the frozen models too; logs and writes down which serves which case."""
         super()._prepare()
@@ -93,15 +88,15 @@ class FrozenStageTrainer(RecipeTrainer):
                 said = str(error).removeprefix("comnet: error: ")
                 raise DataError(f"{folder / f'fold_{fold}' / FINAL}: {said}") from error
             networks[fold] = network.to(self.device)
-        self._own_stage_1.load_state_dict(networks[self.fold].state_dict())
+        # This fold's own model is saved with the network that is trained.
+        self._bare_network().get_submodule("coarse").load_state_dict(networks[self.fold].state_dict())
         self.fold_models = FoldModels(networks, service)
         self._report(folder, service, used, self._untrained(trained))
 
     def _stage_1_folder(self) -> Path:
         plans = self.plans_manager
-        return Path(
-            get_output_folder(plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name)
-        )
+        names = plans.dataset_name, self.stage_1.__name__, plans.plans_name, self.configuration_name
+        return Path(get_output_folder(*names))
 
     def _what_is_missing(self, folder: Path, trained: list[Fold]) -> str:
         missing = [self.fold, *(fold for fold in self._untrained(trained) if fold != self.fold)]
@@ -137,26 +132,19 @@ class FrozenStageTrainer(RecipeTrainer):
         )
         warning = ""
         if service.in_fold:
-            why = (
-                f"no checkpoint of fold(s) {', '.join(map(str, missing))}"
-                if missing
-                else "coarse_maps = in-fold"
-                if self.settings.refiner.coarse_maps == "in-fold"
-                else "no fold held them out"
-            )
+            in_fold = self.settings.refiner.coarse_maps == "in-fold"
+            why = "coarse_maps = in-fold" if in_fold else "no fold held them out"
+            if missing:
+                why = f"no checkpoint of fold(s) {', '.join(map(str, missing))}"
             warning = (
                 f"{len(service.in_fold)} cases get in-fold coarse maps, better than any that a new patient gets ({why})"
             )
             self.print_to_log_file(f"WARNING: {warning}")
         if self.local_rank == 0:
-            stage_1 = {str(fold): self._checkpoint_entry(folder, fold) for fold in used}
+            paths = {str(fold): folder / f"fold_{fold}" / FINAL for fold in used}
+            stage_1 = {fold: {"path": str(path), "sha256": sha256(path)} for fold, path in paths.items()}
             record = service.model_copy(update={"stage_1": stage_1, "warning": warning})
             write_json(os.path.join(self.output_folder, OUT_OF_FOLD), record.model_dump(mode="json"))
-
-    @staticmethod
-    def _checkpoint_entry(folder: Path, fold: Fold) -> dict[str, str]:
-        path = folder / f"fold_{fold}" / FINAL
-        return {"path": str(path), "sha256": sha256(path)}
 
 
 def check_same_plans(folder: Path, plans: Mapping[str, Any], configuration: str) -> None:

@@ -1,4 +1,4 @@
-"""The paper's average: the folds' probabilities, and what else is wanted of them, on the input's voxels."""
+"""The paper's average: the folds' probabilities, and the maps beside them, on the input's voxels."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,7 +17,7 @@ Maps = npt.NDArray[np.float32]
 
 
 class RunningMean:
-    """Adds maps of one shape in float32. The mean is the plain one: sum, in the order of adding, over count."""
+    """Mean and deviation of maps, added one at a time in float32; the mean is their sum over their count."""
 
     def __init__(self, *, with_deviation: bool = False) -> None:
         self.count = 0
@@ -26,7 +26,7 @@ class RunningMean:
         self._squares: Maps | None = None
 
     def add(self, values: Maps) -> None:
-        """Takes one fold's maps, any shape, the same each time; they are not changed."""
+        """Adds one fold's maps, of any shape, the same each time; they are not changed."""
         self.count += 1
         if self._sum is None:
             self._sum = np.array(values, np.float32)
@@ -66,12 +66,12 @@ class FoldAverage:
         self._worker = OneBehind(threads=behind)
 
     def add(self, logits: Tensor, refined: RefinedVolume | None) -> None:
-        """A fold's coarse logits (R, D, H, W) and, where they are refined, what became of them."""
+        """Adds a fold's coarse logits (R, D, H, W) or, where `refined` is given, those and its other maps."""
         others = {} if refined is None else {kind: getattr(refined, kind).cpu() for kind in self._others}
         if refined is not None:
             # Back in nnU-Net's half precision: where nothing was corrected, resampling gives the coarse map's bits.
             logits = refined.logits.to(logits.dtype)
-        on_cpu = logits.cpu()  # here, not in the thread: there it would wait for what the GPU was told meanwhile
+        on_cpu = logits.cpu()  # here: in the thread it would wait for the work that the GPU was given meanwhile
         self._worker.submit(lambda: self._add(on_cpu, others))
 
     @torch.inference_mode()
@@ -81,7 +81,7 @@ class FoldAverage:
         self._mean.add(self._grids.probabilities(logits, self._properties))
 
     def maps(self) -> dict[str, Array]:
-        """ "probabilities" and what was wanted: (R, Z, Y, X) float32 on the input's voxels, uncropped."""
+        """Returns "probabilities" and the wanted maps: (R, Z, Y, X) float32 on the input's voxels, uncropped."""
         self._worker.wait()
         maps = {"probabilities": self._mean.mean}
         if self._mean.has_deviation:

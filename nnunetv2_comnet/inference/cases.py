@@ -36,10 +36,19 @@ def find_cases(
     *,
     allows_missing_channels: bool = False,
 ) -> list[Case]:
-    """The cases of `folder` by name; of `parts` equal parts, the one numbered `part` (from 0), as nnU-Net deals them.
+    """Lists the cases of `folder` by name; a case with a problem is listed with it.
 
-    Raises `DataError` where there is no folder or no case. A case with a channel too many is listed, with its problem,
-    and so is one with a missing channel, where the model does not allow it.
+    Args:
+        folder: holds the images.
+        file_ending: of the images, ".nii.gz".
+        channels: the names of the model's channels.
+        part: number, from 0, of the part to list, as nnU-Net deals cases out to its -part_id.
+        parts: number of parts.
+        allows_missing_channels: whether a missing channel is no problem.
+
+    Raises:
+        ConfigurationError: `part` does not exist.
+        DataError: the folder is missing, or holds no case.
     """
     if not (parts >= 1 and 0 <= part < parts):
         raise ConfigurationError(f"part {part} of {parts} does not exist: parts are numbered from 0")
@@ -50,7 +59,7 @@ def find_cases(
     for path in sorted(folder.iterdir()):
         match = pattern.fullmatch(path.name)
         if match and path.name.startswith("."):
-            log.warning("%s is hidden and is passed over", printable(path))
+            log.warning("%s is hidden and is left out", printable(path))
         elif match and path.is_file():
             found.setdefault(match[1], {})[int(match[2])] = path
     if not found:
@@ -73,9 +82,9 @@ def _case(
     if twins:
         problem = f"its name and {twins[0]} differ only in how they are written; rename one of them"
         return Case(name, images, problem=problem)
-    missing = [f"_{number:04d} ({channel})" for number, channel in enumerate(channels) if number not in files]
+    missing = {f"_{number:04d} ({channel})": channel for number, channel in enumerate(channels) if number not in files}
     unknown = [f"_{number:04d}" for number in sorted(files) if number >= len(channels)]
-    missing_channels = tuple(channel for number, channel in enumerate(channels) if number not in files)
+    missing_channels = tuple(missing.values())
     if not unknown and (not missing or allows_missing_channels):
         return Case(name, images, missing_channels)
     problem = f"expected {len(channels)} channels ({', '.join(channels)}), got {len(files)}"

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast, overload
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,10 @@ FoldMap = tuple[Tensor, RefinedVolume | None]
 
 
 class FoldWeights(Sequence[Weights]):
-    """Stands where nnU-Net keeps the weights of all folds at once.
+    """The folds' weights, where nnU-Net keeps all of them in memory at once.
 
-    Each access maps a checkpoint into memory, and only what is copied into the network is read; the optimiser's state,
-    two thirds of the file, never is. prefix: only the weights below it, without it. Raises `DataError` for a
+    Each access maps a checkpoint into memory, and only what is copied into the network is read, not the optimiser's
+    state. prefix: only the weights whose names start with it, under the rest of the name. Raises `DataError` for a
     checkpoint that cannot be read.
     """
 
@@ -37,11 +37,7 @@ class FoldWeights(Sequence[Weights]):
     def __len__(self) -> int:
         return len(self.checkpoints)
 
-    @overload
-    def __getitem__(self, index: int) -> Weights: ...
-    @overload
-    def __getitem__(self, index: slice) -> "FoldWeights": ...
-    def __getitem__(self, index: int | slice) -> "Weights | FoldWeights":
+    def __getitem__(self, index: Any) -> Any:  # as nnU-Net's list: a number gives Weights, a slice FoldWeights
         if isinstance(index, slice):
             return FoldWeights(self.checkpoints[index], self.prefix)
         weights: Weights = read_checkpoint(self.checkpoints[index])["network_weights"]
@@ -50,14 +46,14 @@ class FoldWeights(Sequence[Weights]):
         }
 
     def below(self, prefix: str) -> "FoldWeights":
-        """The same checkpoints, seen from one part of the network."""
+        """Returns the same checkpoints for one part of the network."""
         return FoldWeights(self.checkpoints, self.prefix + prefix)
 
 
 def read_ahead(folds: FoldWeights) -> Iterator[Weights]:
-    """The folds' weights in turn; while the caller works with one, a thread reads the next from disk, no further.
+    """Yields the folds' weights; while the caller works with one, a thread reads the next from disk, no further.
 
-    Raises `DataError` when the turn comes to a checkpoint that cannot be read.
+    Raises `DataError` when it comes to a checkpoint that cannot be read.
     """
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = reader.submit(_read, folds, 0)
@@ -71,16 +67,23 @@ def read_ahead(folds: FoldWeights) -> Iterator[Weights]:
 
 
 def _read(folds: FoldWeights, index: int) -> Weights:
-    """One fold's weights in memory of their own, so that nothing is left to be read from disk."""
+    """Reads one fold's weights as a copy, so that nothing is left to be read from disk."""
     return {name: value.clone() for name, value in folds[index].items()}
 
 
 class FoldMaps:
     """One network that takes the weights of fold after fold.
 
-    network: on its device, evaluating; refined or not, compiled or not. options: with `refine` decided. steps: reverse
-    steps of the refiner. mirror_axes: 0 to 2, as the model allows and the options want. skip_background: see
-    SlidingWindow. keep_on_device: whole volumes lie beside the network, unless they do not fit there.
+    Args:
+        network: on its device, evaluating; refined or not, compiled or not.
+        folds: their numbers, or "all".
+        weights: in the order of `folds`.
+        options: with `refine` decided.
+        steps: reverse steps of the refiner.
+        patch_size: (D, H, W) in voxels.
+        mirror_axes: 0 to 2, as the model allows and the options want.
+        skip_background: see SlidingWindow.
+        keep_on_device: whole volumes lie beside the network, unless they do not fit there.
     """
 
     def __init__(
@@ -108,14 +111,14 @@ class FoldMaps:
         )
 
     def window(self, data: Tensor) -> SlidingWindow:
-        """The tiles of a preprocessed image (C, D, H, W)."""
+        """Cuts a preprocessed image (C, D, H, W) into tiles."""
         if self.keep_on_device:
             with contextlib.suppress(torch.cuda.OutOfMemoryError):
                 return self._window(data, device=self.device)
         return self._window(data, device="cpu")
 
     def each(self, window: SlidingWindow, strengths: Sequence[float]) -> Iterator[FoldMap]:
-        """What is averaged, as `Options.refine` says: coarse logits, and what a refiner made of them."""
+        """Yields what is averaged, as `Options.refine` says: coarse logits, and the refiner's volume or None."""
         order = self.options.refine
         if order == "cross":
             yield from self._crosswise(window, strengths)
@@ -126,7 +129,7 @@ class FoldMaps:
             yield logits, None if order == "none" else self.refine(fold, window, logits, strengths)
 
     def coarse(self, window: SlidingWindow) -> Tensor:
-        """Logits (R, D, H, W) by the network before any refinement, with the weights at hand; half."""
+        """Computes the logits (R, D, H, W) before any refinement, with the current weights; half."""
         try:
             return window.logits(self.mirrored, self.device)
         except torch.cuda.OutOfMemoryError:
@@ -137,7 +140,7 @@ class FoldMaps:
         return self.window(window.image.cpu()).logits(self.mirrored, self.device)
 
     def refine(self, fold: Fold, window: SlidingWindow, logits: Tensor, strengths: Sequence[float]) -> RefinedVolume:
-        """The fold's averaged refiner on coarse logits; folds draw independent noise, the same alone and in company."""
+        """Refines coarse logits by the fold's averaged weights; a fold draws its noise whichever others predict."""
         options, number = self.options, fold if isinstance(fold, int) else 0
         return refine_volume(
             cast(RefinedNetwork, as_refined(self.network)).ema,
@@ -149,19 +152,19 @@ class FoldMaps:
         )
 
     def load(self, index: int) -> Fold:
-        """Brings one fold's weights into the network."""
+        """Loads one fold's weights into the network."""
         bare(self.network).load_state_dict(self.weights[index])
         return self.folds[index]
 
     def _each_fold(self) -> Iterator[Fold]:
-        """The folds, with their weights in the network; the next one's are read while the caller works."""
+        """Yields the folds, with their weights in the network; the next one's are read while the caller works."""
         ahead = read_ahead(self.weights)
         for fold in self.folds:
             bare(self.network).load_state_dict(next(ahead))
             yield fold
 
     def _crosswise(self, window: SlidingWindow, strengths: Sequence[float]) -> Iterator[FoldMap]:
-        """Each fold's refiner on the map of the fold before it, the first fold's on the last one's."""
+        """Yields the maps of each fold's refiner on the map of the fold before it, the first fold's on the last's."""
         before: Tensor | None = None
         for fold in self._each_fold():
             own = self.coarse(window)
@@ -172,7 +175,7 @@ class FoldMaps:
         yield before, self.refine(self.load(0), window, before, strengths)
 
     def _ensemble_logits(self, window: SlidingWindow) -> Tensor:
-        """Logits (R, D, H, W) of the folds' averaged coarse probabilities, float32, where the window's sums are."""
+        """Computes logits (R, D, H, W) of the folds' averaged coarse probabilities, float32 on the window's device."""
         mean = RunningMean()
         for _ in self._each_fold():
             mean.add(self.coarse(window).float().sigmoid().cpu().numpy())
@@ -180,11 +183,11 @@ class FoldMaps:
 
 
 def bare(network: nn.Module) -> nn.Module:
-    """The network within a compiled one."""
+    """Returns the network within a compiled one."""
     return cast(nn.Module, getattr(network, "_orig_mod", network))
 
 
 def as_refined(network: nn.Module) -> RefinedNetwork | None:
-    """The network, compiled or not, as one with a refiner; None for one without."""
+    """Returns the network, compiled or not, as one with a refiner; None for one without."""
     found = bare(network)
     return found if isinstance(found, RefinedNetwork) else None

@@ -64,10 +64,10 @@ class FolderResult:
 
 
 def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
-    """Predicts the cases of `run.source`, and records after each what there is.
+    """Predicts the cases of `run.source`, and writes the records after each.
 
     Raises `DataError` for a folder without cases, `ConfigurationError` for a target that is the model, for maps that
-    the options do not give, or for going on in a folder of another model. A case's own defect is in the result.
+    the options do not give, or for going on in a folder of another model. A case that fails is listed in the result.
     """
     if run.target.resolve() == predictor.model.path.resolve():
         raise ConfigurationError(f"{run.target} holds the model: choose another folder for the results")
@@ -127,16 +127,16 @@ def predict_folder(predictor: CoMNeTPredictor, run: FolderRun) -> FolderResult:
 
 
 def _is_whole(case: Case, predictor: CoMNeTPredictor, outputs: Outputs, records: Records) -> bool:
-    """Whether an earlier run wrote all that is wanted of the case, from the images that are there now."""
+    """Tells whether an earlier run wrote all that is wanted of the case, from the images that are there now."""
     if case.problem is not None or not outputs.is_whole(case.name):
         return False
     return not predictor.allows_missing_channels or records.predicted_without(case.name) == case.missing_channels
 
 
 def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kept: Sequence[Case]) -> None:
-    """The files that stock commands expect beside masks, and a record of every mask that stays."""
+    """Writes the files that stock commands expect beside masks, and a record of every mask that stays."""
     folder = outputs.folder
-    if not records.part:  # beside another part, its files would be taken for leftovers
+    if not records.part:  # the half-written files of another part that is running would be deleted
         for place in (folder, *(folder / kind for kind in MAPS)):
             remove_leftovers(place)
     write_json(folder / "dataset.json", predictor.dataset_json)
@@ -149,7 +149,7 @@ def _prepare(predictor: CoMNeTPredictor, outputs: Outputs, records: Records, kep
 
 
 def _record(outcome: Outcome[Case], outputs: Outputs, records: Records) -> bool:
-    """True if the case's files are written; else its reason is recorded and nothing is left of it."""
+    """Records the outcome; returns whether the case's files are written. Deletes what is left of a failed case."""
     case, missing_channels = outcome.item.name, outcome.item.missing_channels
     if outcome.error is None:
         records.done(case, outcome.seconds, outcome.result, missing_channels)
@@ -170,5 +170,5 @@ def _volumes_of_file(predictor: CoMNeTPredictor, path: Path) -> dict[str, float]
 
 
 def _cases_in(outputs: Outputs) -> set[str]:
-    """Names of the label maps that lie in the output folder."""
+    """Lists the cases whose label maps lie in the output folder."""
     return {path.name.removesuffix(outputs.file_ending) for path in outputs.folder.glob(f"*{outputs.file_ending}")}

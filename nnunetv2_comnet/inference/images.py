@@ -29,10 +29,10 @@ def require_known_reader(name: str) -> None:
 
 
 def read_images(reader: Any, images: Sequence[Path], channels: Sequence[str]) -> tuple[npt.NDArray, Properties]:
-    """One patient's images by nnU-Net's reader: (C, Z, Y, X) float32 and what is needed to write maps of theirs.
+    """Reads one patient's images by nnU-Net's reader: (C, Z, Y, X) float32, and the properties that writing maps needs.
 
     Raises `DataError` for files that are missing, unreadable, of different sizes, of another number than the channels
-    (or none), or without content. Images that lie differently in space are only warned of, as nnU-Net does.
+    (or none), not finite, or 0 everywhere. Images that lie differently in space get a warning, as in nnU-Net.
     """
     if not images:
         raise DataError("there is no image at all")
@@ -70,7 +70,7 @@ def write_label_map(writer: Any, labels: npt.NDArray, path: Path, properties: Pr
 def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
     """Writes real values (Z, Y, X, the reader's axes) as float32 NIfTI, whole or not at all.
 
-    nnU-Net's writers take labels only; geometry and way back to the input's orientation are theirs.
+    nnU-Net's writers take labels only; geometry and orientation are written as they do.
     """
     values = np.ascontiguousarray(values, np.float32)
     with written_whole(path) as temporary:
@@ -82,7 +82,7 @@ def write_map(values: npt.NDArray, path: Path, properties: Properties) -> None:
 
 
 def _require_written(written: Path, target: Path) -> None:
-    """Raises `OutputError` for a file that SimpleITK cut without a word, as it does where the disk is full."""
+    """Raises `OutputError` for a file that SimpleITK cut off silently, as it does where the disk is full."""
     try:
         require_sound(written)
     except DataError as error:

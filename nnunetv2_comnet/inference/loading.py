@@ -1,4 +1,4 @@
-"""What is checked, and set up, around nnU-Net's own loading of a model."""
+"""Checks of a model, and what is set up, around nnU-Net's own loading."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ class _Plans(BaseModel):
 
 
 def choose_device(name: str) -> torch.device:
-    """The device by its name; "auto" is a GPU where there is one. Raises `ConfigurationError` for one that is not."""
+    """Finds the device by its name; "auto" is a GPU if possible. Raises `ConfigurationError` where it is missing."""
     if name not in DEVICES:
         raise ConfigurationError(f"unknown device '{name}'; there are: {', '.join(DEVICES)}")
     if name == "auto":
@@ -64,16 +64,15 @@ def speed_up(network: nn.Module, device: torch.device, options: Options) -> None
 
 @contextlib.contextmanager
 def extension_named() -> Iterator[None]:
-    """Names our shim in nnUNet_extTrainer for a while, beside what the variable names already."""
+    """Adds our folder of trainers to nnUNet_extTrainer within the context, beside what the variable names already."""
     before = os.environ.get(EXTENSION_VARIABLE)
     ours = str(extension_folder())
     os.environ[EXTENSION_VARIABLE] = os.pathsep.join([ours, *([before] if before else [])])
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[EXTENSION_VARIABLE]
-        else:
+        del os.environ[EXTENSION_VARIABLE]
+        if before is not None:
             os.environ[EXTENSION_VARIABLE] = before
 
 

@@ -1,4 +1,4 @@
-"""Joins what the parts of a sharded prediction recorded, and says which of the input's cases lack, and why."""
+"""Joins what the parts of a sharded prediction recorded, and says which of the input's cases are missing, and why."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_comnet.dataset_json import DatasetJson
 from nnunetv2_comnet.errors import DataError
 from nnunetv2_comnet.files import read_json
 from nnunetv2_comnet.inference.cases import find_cases
@@ -50,7 +49,8 @@ def merge_parts(folder: Path, images: Path) -> Merged:
     parts = _read_parts(folder)
     _require_same(parts)
     dataset = dataset_of(folder)
-    outputs = _outputs(folder, dataset)
+    maps = [kind for kind in MAPS if any((folder / kind).glob("*"))]  # what some case has is wanted of all
+    outputs = Outputs(folder, dataset.file_ending, list(dataset.regions), maps, any(folder.glob("*.npz")))
     names = [case.name for case in find_cases(images, dataset.file_ending, dataset.channels)]
     records = Records(folder, "", {**_joined_run(parts), "cases": {}})
     missing = {}
@@ -62,12 +62,11 @@ def merge_parts(folder: Path, images: Path) -> Merged:
     failed = dict(records.failures)
     records.failures.update(missing)
     records.write()
-    done = tuple(case for case in names if case not in records.failures)
-    return Merged(done, failed, missing, parts)
+    return Merged(tuple(case for case in names if case not in records.failures), failed, missing, parts)
 
 
 def _read_parts(folder: Path) -> tuple[Part, ...]:
-    """The records of the parts; of a run that was not shared, its own. A joined record is made anew from the parts'."""
+    """Reads the records of the parts, or of a run without parts; beside parts, an earlier joined record is ignored."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name the output folder of comnet predict")
     found = []
@@ -99,19 +98,12 @@ def _require_same(parts: Sequence[Part]) -> None:
             if part.run[name] != first.run[name]:
                 raise DataError(
                     f"{part.path.name} and {first.path.name} in {part.path.parent} differ in '{name}': parts of "
-                    "different models or options are not one result; predict all parts anew with the same command"
+                    "different models or options are not one result; predict all parts again with the same command"
                 )
 
 
-def _outputs(folder: Path, dataset: DatasetJson) -> Outputs:
-    """The files that each case must have: a kind of map that some case has is wanted of all."""
-    maps = [kind for kind in MAPS if any((folder / kind).glob("*"))]
-    stock = any(folder.glob("*.npz"))
-    return Outputs(folder, dataset.file_ending, list(dataset.regions), maps, stock)
-
-
 def _joined_run(parts: Sequence[Part]) -> dict[str, Any]:
-    """The first part's run, which all share but for versions and device; those are listed by part."""
+    """Returns the first part's run, which all share but for versions and device; those are listed by part."""
     run = dict(parts[0].run)
     if len(parts) > 1 or parts[0].of > 1:
         run["parts"] = {
@@ -122,7 +114,7 @@ def _joined_run(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _take(case: str, parts: Sequence[Part], outputs: Outputs, records: Records) -> str | None:
-    """Puts what is known of `case` into `records`; returns what is wrong where it is neither done nor failed."""
+    """Adds what the parts recorded of `case` to `records`; returns what is wrong if it is neither done nor failed."""
     known = [part for part in parts if case in part.run["cases"]]
     done = [part for part in known if part.run["cases"][case]["state"] == DONE and case in part.volumes]
     if done and outputs.is_whole(case):
@@ -146,7 +138,7 @@ def _take(case: str, parts: Sequence[Part], outputs: Outputs, records: Records) 
 
 
 def _whose(index: int, parts: Sequence[Part]) -> str:
-    """Which part had the case at `index` of the sorted input, and what is left of that part."""
+    """Says which part had the case at `index` of the sorted input, and what to do about that part."""
     of = parts[0].of
     number = index % of
     name = f"part {number} of {of}" if of > 1 else "the run"

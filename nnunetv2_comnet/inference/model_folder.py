@@ -33,7 +33,7 @@ class ModelFolder:
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
-    """The folder of a model by nnU-Net's names, under $nnUNet_results; `dataset` is an id or a name.
+    """Finds the folder of a model by nnU-Net's names, under $nnUNet_results; `dataset` is an id or a name.
 
     Raises `ConfigurationError` that names the datasets, or the dataset's models, that there are.
     """
@@ -87,7 +87,7 @@ def dataset_of(model: Path) -> DatasetJson:
 
 
 def parse_folds(words: Sequence[str]) -> list[Fold]:
-    """["0", "all"] -> [0, "all"]."""
+    """Reads folds from words: ["0", "all"] is [0, "all"]."""
     for word in words:
         if word != "all" and not re.fullmatch(r"\d+", word):
             raise ConfigurationError(f"'{word}' is not a fold; name folds by number, or 'all'")

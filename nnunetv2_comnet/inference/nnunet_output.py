@@ -1,4 +1,4 @@
-"""nnU-Net and the readers talk on standard output, at length: here it goes to the log, and errors become one line."""
+"""Sends what nnU-Net and the readers print to the log, and makes one line of an error."""
 
 import contextlib
 import io
@@ -17,11 +17,11 @@ from nnunetv2_comnet.errors import ComnetError
 log = logging.getLogger(__name__)
 
 _NO_MEMORY = re.compile("DefaultCPUAllocator|not enough memory|can't allocate memory|std::bad_alloc")  # torch, ITK
-LONGEST = 300  # characters of somebody else's message that fit a line of ours
+LONGEST = 300  # characters of a message of nnU-Net, torch or ITK in a line of ours
 
 
 class _OutputPerThread:
-    """Stands for standard output while any thread listens: a thread that does is heard by itself alone."""
+    """Replaces standard output while any thread listens; what such a thread prints goes to that thread alone."""
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -44,7 +44,7 @@ class _OutputPerThread:
         return getattr(self._real, name)
 
     def listen(self) -> io.StringIO:
-        """Starts to keep what this thread says."""
+        """Starts to keep what this thread prints."""
         with self._lock:
             if not self._listeners:
                 self._real, sys.stdout = sys.stdout, self
@@ -55,7 +55,7 @@ class _OutputPerThread:
         return self._heard[-1]
 
     def leave(self) -> None:
-        """Ends what the last `listen` of this thread began; the last of all threads puts standard output back."""
+        """Ends the last `listen` of this thread; the last of all threads restores standard output."""
         self._heard.pop()
         with self._lock:
             self._listeners -= 1
@@ -69,9 +69,9 @@ _output = _OutputPerThread()
 
 @contextlib.contextmanager
 def nnunet_messages_to_log() -> Iterator[io.StringIO]:
-    """Keeps standard output clean of what this thread says, and yields it as it grows; debug level has it in the end.
+    """Keeps what this thread prints off standard output, yields it as it grows, and logs it at debug level in the end.
 
-    Threads may do so at the same time. Warnings are silent in all of them meanwhile.
+    Threads may do so at the same time. Warnings are silenced in all threads meanwhile.
     """
     said = _output.listen()
     try:
@@ -83,7 +83,7 @@ def nnunet_messages_to_log() -> Iterator[io.StringIO]:
 
 
 def one_line(error: BaseException | str) -> str:
-    """A text or an exception on one line of bounded length, with the exception's type where its text needs it."""
+    """Puts a text or an exception on one line of at most `LONGEST` characters, with the type where needed."""
     text = " ".join(str(error).split())
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return "not enough GPU memory; --not_on_device keeps whole volumes off the GPU"

@@ -1,10 +1,9 @@
-"""What a prediction can be asked for, checked before anything is loaded."""
+"""The options of a prediction, checked before anything is loaded."""
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from nnunetv2_comnet.errors import ConfigurationError
 from nnunetv2_comnet.files import read_json
@@ -18,17 +17,21 @@ REFINEMENTS = ("fold", "cross", "ensemble", "none")
 class Options:
     """How the folds become one prediction. Raises `ConfigurationError` for a value that cannot be used.
 
-    average: "probabilities" of the folds (the paper), or "logits", which is stock nnU-Net voxel by voxel.
-    refine: "fold" corrects each fold's map by its own refiner, "cross" by the next fold's, which was trained on such
-    maps, "ensemble" the folds' average, "none" nothing; None takes "fold" where the model has a refiner. steps,
-    samples, eta, seed: the refiner's sampling, steps None as many as the model was planned with; fold f draws from
-    seed + f.
-    tile_step_size: step of the sliding window in tiles, (0, 1]. use_mirroring: average over mirrored images.
-    cuda_graphs, triton_kernels: on a CUDA GPU, the network as a recorded graph, and by the kernels of
-    networks/experimental; both equal what they replace to rounding, nobody has timed them, and no flag asks for them.
-    nested: a region's probability never exceeds that of a region around it.
-    thresholds: per region, in (0, 1), 0.5 where not given; a voxel belongs to the region above it. strengths: per
-    region, in [0, 1], over those of the calibration. Both by name or short name ("enhancing tumor" or "ET").
+    Args:
+        average: "probabilities" of the folds (the paper), or "logits", which is stock nnU-Net voxel by voxel.
+        refine: "fold" corrects each fold's map by its own refiner, "cross" by the next fold's, which was trained on
+            such maps, "ensemble" the folds' average, "none" nothing; None takes "fold" where the model has a refiner.
+        steps: reverse steps of the refiner; None takes as many as the model was planned with.
+        samples: number of the refiner's samples that are averaged.
+        eta: noise of the refiner's sampling, 0 for none.
+        seed: fold f draws from seed + f.
+        tile_step_size: step of the sliding window in tiles, (0, 1].
+        use_mirroring: average over mirrored images.
+        cuda_graphs: on a CUDA GPU, run the network as a recorded graph: equal to rounding, not timed, no flag for it.
+        triton_kernels: the same for the kernels of networks/experimental.
+        nested: a region's probability never exceeds that of a region around it.
+        thresholds: per region (name or short name), in (0, 1), 0.5 where not given; a region is what exceeds it.
+        strengths: per region (name or short name), in [0, 1]; they replace those stored with the model.
     """
 
     average: str = "probabilities"
@@ -46,9 +49,9 @@ class Options:
     strengths: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("average", self.average, AVERAGES)
-        if self.refine is not None:
-            _one_of("refine", self.refine, REFINEMENTS)
+        for name, valid in (("average", AVERAGES), ("refine", (None, *REFINEMENTS))):
+            if (value := getattr(self, name)) not in valid:
+                raise ConfigurationError(f"{name} must be one of {', '.join(filter(None, valid))}, got '{value}'")
         for name, least in (("steps", 1), ("samples", 1), ("eta", 0), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= least):
@@ -74,12 +77,12 @@ class Options:
         for name in ("steps", "samples", "eta", "seed", "cuda_graphs", "triton_kernels"):
             if getattr(self, name) != getattr(stock, name):
                 raise ConfigurationError(
-                    f"average 'logits' runs the network as stock nnU-Net does, which cannot be told {name} "
+                    f"average 'logits' runs the network as stock nnU-Net does, which has no option {name} "
                     f"{getattr(self, name)}: use average 'probabilities'"
                 )
 
     def for_model(self, regions: Regions, has_refiner: bool) -> "Options":
-        """These options with what depends on the model decided: `refine`, and regions by the model's own names."""
+        """Decides what depends on the model: `refine`, and the regions' names, which become the model's own."""
         if self.refine not in (None, "none") and not has_refiner:
             raise ConfigurationError(
                 f"this model has no refiner, so refine '{self.refine}' is not possible: use 'none'"
@@ -94,13 +97,9 @@ class Options:
             strengths={regions.named(name): float(value) for name, value in self.strengths.items()},
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """All options, for the run's record."""
-        return {**asdict(self), "thresholds": dict(self.thresholds), "strengths": dict(self.strengths)}
-
 
 def parse_strengths(text: str) -> dict[str, float]:
-    """ "ET=0.5,TC=0" -> {"ET": 0.5, "TC": 0.0}."""
+    """Reads strengths from a text: "ET=0.5,TC=0" is {"ET": 0.5, "TC": 0.0}."""
     strengths = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
@@ -112,7 +111,7 @@ def parse_strengths(text: str) -> dict[str, float]:
 
 
 def read_thresholds(path: str) -> dict[str, float]:
-    """Reads {"whole tumor": 0.5, "ET": 0.4}."""
+    """Reads a JSON file of thresholds, {"whole tumor": 0.5, "ET": 0.4}."""
     values = read_json(path)
     if not isinstance(values, dict) or not all(
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
@@ -120,8 +119,3 @@ def read_thresholds(path: str) -> dict[str, float]:
     ):
         raise ConfigurationError(f'{path} must hold a threshold per region, e.g. {{"whole tumor": 0.5}}')
     return {str(name): float(value) for name, value in values.items()}
-
-
-def _one_of(name: str, value: object, valid: Sequence[str]) -> None:
-    if value not in valid:
-        raise ConfigurationError(f"{name} must be one of {', '.join(valid)}, got '{value}'")

@@ -1,4 +1,4 @@
-"""What is predicted for one patient."""
+"""The prediction of one patient, and the post-processing of its label map."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ from nnunetv2_comnet.regions import Labels, Regions
 
 @dataclass(frozen=True)
 class Prediction:
-    """Maps on the grid of the input images, axes as the model's reader gives them (for NIfTI: z, y, x).
+    """One patient's maps on the grid of the input images, axes as the model's reader gives them (for NIfTI: z, y, x).
 
     label_map: (Z, Y, X) uint8. probabilities: (R, Z, Y, X) float32 in [0, 1], R in the order of `regions`.
     disagreement: as probabilities, standard deviation over folds of their probabilities; None for averaged logits.
@@ -65,11 +65,16 @@ Rules = Callable[[Prediction], Labels]
 
 
 def load_postprocessing(path: Path, regions: Mapping[str, tuple[int, ...]], options: Options) -> Rules:
-    """The function from a prediction to its label map after the rules of a .json file, else of nnU-Net's pickle.
+    """Reads rules, of comnet_postprocessing.json or nnU-Net's postprocessing.pkl; returns them as one function.
 
-    regions, options: those of the predictor. Raises `DataError` for a file that is missing, cannot be read or could
-    run code, `ConfigurationError` for another kind of file, rules of other regions, or rules that decide by thresholds
-    where the options do so too.
+    Args:
+        path: a .json file of ours, whose rules may use probabilities and sizes in mm3, or else nnU-Net's pickle.
+        regions: those of the predictor.
+        options: those of the predictor.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or could run code.
+        ConfigurationError: it is another kind of file, has rules of other regions, or thresholds beside the options'.
     """
     return _of_json(path, regions, options) if path.suffix == ".json" else _of_pickle(path)
 
@@ -78,7 +83,7 @@ def _of_json(path: Path, regions: Mapping[str, tuple[int, ...]], options: Option
     found = read_rule_file(path)
     labels = found.for_regions(regions)
     if (options.thresholds or options.nested) and any(isinstance(rule, Thresholds) for rule in found.rules):
-        raise ConfigurationError(f"{path} has thresholds of its own: leave out --thresholds and --nested, or that rule")
+        raise ConfigurationError(f"{path} has thresholds too: leave out --thresholds and --nested, or that rule")
 
     def apply(prediction: Prediction) -> Labels:
         volume = Volume(prediction.label_map, labels, prediction.spacing_mm, prediction.probabilities)

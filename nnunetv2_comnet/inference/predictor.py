@@ -1,7 +1,7 @@
-"""nnU-Net's predictor that averages the folds' probabilities and refines, the one file that touches theirs.
+"""nnU-Net's predictor that averages the folds' probabilities and refines them.
 
-Loading, preprocessing and resampling are nnU-Net's own, and so are the sliding window's tiles and weights; averaging
-"logits" is theirs altogether.
+Loading, preprocessing and resampling are nnU-Net's own, and so are the sliding window's tiles and weights. Averaging
+"logits" is nnU-Net's whole prediction, up to the label map.
 """
 
 import functools
@@ -45,7 +45,7 @@ from nnunetv2_comnet.trust.checkpoints import never_unpickled, read_checkpoint
 
 @dataclass(frozen=True)
 class Prepared:
-    """A patient read and preprocessed: (C, D, H, W) float32, and what nnU-Net needs for the way back."""
+    """A preprocessed patient: (C, D, H, W) float32, and the properties that lead back to the patient's own grid."""
 
     data: Tensor
     properties: Properties
@@ -53,7 +53,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Computed:
-    """What the networks said of a patient: the folds' average, or stock nnU-Net's logits (R, D, H, W)."""
+    """The networks' answer for a patient: the folds' average, or stock nnU-Net's logits (R, D, H, W)."""
 
     properties: Properties
     average: FoldAverage | None = None
@@ -63,10 +63,17 @@ class Computed:
 class CoMNeTPredictor(nnUNetPredictor):
     """Predicts patients with the folds of one trained model: `CoMNeTPredictor(folder).predict(images)`.
 
-    model_folder: what nnU-Net trained into, with plans.json, dataset.json and fold_*; any 3D model of regions will do.
-    folds: numbers or "all"; None takes every numbered fold that has `checkpoint`. device: "auto" (a GPU where there is
-    one), "cpu", "cuda", "mps". keep_on_device: False keeps whole volumes off the GPU. Raises `ConfigurationError` for
-    a model, fold, checkpoint or option that cannot be used.
+    Args:
+        model_folder: what nnU-Net trained into, with plans.json, dataset.json and fold_*; any 3D model of regions.
+        folds: numbers or "all"; None takes every numbered fold that has `checkpoint`.
+        options: how the folds become one prediction.
+        checkpoint: name of the file in each fold's folder.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        keep_on_device: False keeps whole volumes off the GPU.
+
+    Raises:
+        ConfigurationError: the model, a fold, a checkpoint or an option cannot be used.
+        DataError: dataset.json or a checkpoint cannot be read.
     """
 
     network: nn.Module
@@ -101,7 +108,8 @@ class CoMNeTPredictor(nnUNetPredictor):
         self.options = wanted.for_model(self.regions, has_refiner=refined is not None)
         self.steps = self._choose_steps(refined)
         if refined is not None and self.options.refine == "none":
-            self._keep_coarse(refined)
+            # Stage 1 alone, which nnU-Net handles like any network.
+            self.network, self.list_of_parameters = refined.coarse, self.list_of_parameters.below("coarse.")
         self.network.to(self.device).eval()
         speed_up(bare(self.network), self.device, self.options)
         if self.options.average == "probabilities":  # averaged logits are stock nnU-Net's, which leaves it as it is
@@ -128,29 +136,36 @@ class CoMNeTPredictor(nnUNetPredictor):
         )
 
     def predict(self, images: Sequence[str | os.PathLike[str] | None]) -> Prediction:
-        """Predicts one patient from its files, one per channel in the order of `channels`.
+        """Predicts one patient.
 
-        None stands for a missing channel, where `allows_missing_channels`. Raises `DataError` for files that are
-        missing, unreadable, of different grids, or too few or many.
+        Args:
+            images: one file per channel in the order of `channels`; None for a missing one, where
+                `allows_missing_channels`.
+
+        Raises:
+            DataError: files are missing, unreadable, of different sizes, or too few or many.
         """
         return self.finish(self.compute(self.prepare(images)))
 
     def prepare(self, images: Sequence[str | os.PathLike[str] | None]) -> Prepared:
-        """The first of the three stages of `predict`: reads and preprocesses; of another patient in a thread, say."""
+        """Reads and preprocesses, the first of the three stages of `predict`; may run in a thread beside the others."""
         if None in images and not self.allows_missing_channels:
             raise DataError(NEEDS_ALL)
         with torch.inference_mode(), nnunet_messages_to_log():
             return Prepared(*self.grids.preprocess([None if image is None else Path(image) for image in images]))
 
     def compute(self, patient: Prepared, wanted: Collection[str] = BESIDE) -> Computed:
-        """The second stage: the networks. wanted: maps beside the probabilities; the others will be None."""
+        """Runs the networks, the second stage. wanted: maps beside the probabilities; the others will be None."""
         with torch.inference_mode(), nnunet_messages_to_log():
             if self.options.average == "logits":
-                return Computed(patient.properties, logits=self._averaged_logits(patient.data))
+                if (refined := as_refined(self.network)) is not None:
+                    refined.strengths = self.strengths
+                # The mean of the folds' logits in half precision.
+                return Computed(patient.properties, logits=self.predict_logits_from_preprocessed_data(patient.data))
             # A GPU leaves the cores free to resample a fold's maps while it computes the next fold.
             average = FoldAverage(self.grids, patient.properties, wanted, behind=self.overlaps)
-            for logits, refined in self.fold_maps.each(self.fold_maps.window(patient.data), self.strengths):
-                average.add(logits, refined)
+            for fold_map in self.fold_maps.each(self.fold_maps.window(patient.data), self.strengths):
+                average.add(*fold_map)
             return Computed(patient.properties, average=average)
 
     def finish(self, computed: Computed, rules: Rules | None = None) -> Prediction:
@@ -186,21 +201,21 @@ class CoMNeTPredictor(nnUNetPredictor):
 
     @functools.cached_property
     def allows_missing_channels(self) -> bool:
-        """Whether the model was trained with modality dropout, so that a patient may lack some of the images."""
+        """Whether the model was trained with modality dropout, so that some of a patient's images may be missing."""
         section = self.plans_manager.plans.get(SECTION)
         return section is not None and parse_settings(section, "the model's plans.json").modality_dropout > 0
 
     @property
     def overlaps(self) -> bool:
-        """Whether reading and writing go on beside the network: on a CPU it would have to share its cores with them."""
+        """Whether reading and writing run beside the network; on a CPU they would take its cores."""
         return self.device.type != "cpu"
 
     @functools.cached_property
     def strengths(self) -> tuple[float, ...]:
-        """alpha per region: the caller's, else the calibration's, else the network's own; () where nothing is refined.
+        """alpha per region: the caller's, else calibration.json's, else the network's; () where nothing is refined.
 
-        Stock nnU-Net knows no calibration, so averaging logits takes the network's own. Raises `ConfigurationError`
-        for a calibration of another model.
+        Stock nnU-Net does not know calibration.json, so averaging logits takes the network's own. Raises
+        `ConfigurationError` for the strengths of another model.
         """
         refined = as_refined(self.network)
         if refined is None:
@@ -212,10 +227,10 @@ class CoMNeTPredictor(nnUNetPredictor):
         return tuple(self.options.strengths.get(name, value) for name, value in own)
 
     def coarse_and_correction(self, data: Tensor, properties: Properties) -> tuple[Array, Array]:
-        """Of a preprocessed case (C, D, H, W), with the first fold: coarse logits, and the correction at full strength.
+        """Computes the first fold's coarse logits of a preprocessed case (C, D, H, W), and its full correction.
 
-        Both (R, ...) float32 on the input's voxels, still cropped and in the plans' axes. Raises `ConfigurationError`
-        for a model without a refiner.
+        Both are (R, ...) float32 on the input's voxels, still cropped and in the plans' axes. Raises
+        `ConfigurationError` for a model without a refiner.
         """
         if as_refined(self.network) is None:
             raise ConfigurationError(f"the model in {self.model.path} has no refiner")
@@ -230,9 +245,9 @@ class CoMNeTPredictor(nnUNetPredictor):
             )
 
     def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
-        """Logits (R, D, H, W) of a preprocessed image with the weights at hand; half, where the window's sums are.
+        """Computes the logits (R, D, H, W) of a preprocessed image with the current weights; half.
 
-        nnU-Net's own where logits are averaged; else our window with the network before any refinement.
+        They are nnU-Net's where logits are averaged; else our window's, by the network before any refinement.
         """
         if self.options.average == "logits":
             logits: Tensor = super().predict_sliding_window_return_logits(input_image)
@@ -240,18 +255,10 @@ class CoMNeTPredictor(nnUNetPredictor):
         with torch.inference_mode():
             return self.fold_maps.coarse(self.fold_maps.window(input_image))
 
-    def _averaged_logits(self, data: Tensor) -> Tensor:
-        """Stock nnU-Net: mean of the folds' logits in half precision."""
-        refined = as_refined(self.network)
-        if refined is not None:
-            refined.strengths = self.strengths
-        logits: Tensor = self.predict_logits_from_preprocessed_data(data)
-        return logits
-
     def _load(self) -> None:
-        """nnU-Net's loading without unpickling, every mistake in one line, our trainers found without a variable."""
+        """Loads as nnU-Net does, but never unpickles, finds our trainers by itself, and puts errors on one line."""
         folder = self.model.path
-        read_checkpoint(self.model.checkpoints[0])  # refused here with what is wrong, in words
+        read_checkpoint(self.model.checkpoints[0])  # refuses a broken one with a message that says what is wrong
         require_known_networks(folder / "plans.json")
         try:
             with extension_named(), never_unpickled(), nnunet_messages_to_log():
@@ -268,7 +275,7 @@ class CoMNeTPredictor(nnUNetPredictor):
         require_weights_fit(bare(self.network), self.list_of_parameters, self.model)
 
     def _choose_steps(self, refined: RefinedNetwork | None) -> int:
-        """Reverse steps: the caller's, else the model's own; 0 where nothing is refined."""
+        """Returns the reverse steps: the caller's, else the model's; 0 where nothing is refined."""
         if refined is None or self.options.refine == "none":
             return 0
         most = refined.ema.config.num_train_timesteps
@@ -276,8 +283,3 @@ class CoMNeTPredictor(nnUNetPredictor):
         if steps > most:
             raise ConfigurationError(f"steps must be from 1 to {most} for this model, got {steps}")
         return steps
-
-    def _keep_coarse(self, refined: RefinedNetwork) -> None:
-        """Forgets the refiner: what is left is stage 1, which nnU-Net handles like any network."""
-        self.network = refined.coarse
-        self.list_of_parameters = self.list_of_parameters.below("coarse.")

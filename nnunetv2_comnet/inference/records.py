@@ -1,10 +1,10 @@
-"""What a run leaves beside the masks: volumes.csv, comnet_run.json, failures.json, each rewritten whole."""
+"""The records beside the masks: volumes.csv, comnet_run.json, failures.json, each rewritten whole."""
 
 import csv
 import functools
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SAME = ("checkpoints", "options", "strengths", "postprocessing")  # what all mas
 
 @dataclass
 class Records:
-    """The records of one run in `folder`; `part` tells runs apart that share the folder, e.g. "_part0of2"."""
+    """The records of one run in `folder`; `part` distinguishes runs that share the folder, e.g. "_part0of2"."""
 
     folder: Path
     part: str
@@ -34,7 +34,7 @@ class Records:
     failures: dict[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
-        """The file of this part: volumes.csv, or volumes_part0of2.csv."""
+        """Returns the file of this part: volumes.csv, or volumes_part0of2.csv."""
         stem, dot, ending = name.partition(".")
         return self.folder / f"{stem}{self.part}{dot}{ending}"
 
@@ -51,7 +51,7 @@ class Records:
                 if said.get(name) != self.run[name]:
                     raise ConfigurationError(
                         f"{recorded} is of a run with another '{name}': choose another output folder, or predict all "
-                        "cases anew without continuing"
+                        "cases again without continuing"
                     )
             self.run["cases"] = {name: entry for name, entry in earlier.entries().items() if name in cases}
         self.keep_volumes(cases)
@@ -61,9 +61,9 @@ class Records:
         self.volumes = {name: row for name, row in read_volumes(self.path("volumes.csv")).items() if name in cases}
 
     def predicted_without(self, case: str) -> tuple[str, ...] | None:
-        """The channels that were missing when a whole case was predicted, by this part's record or else the others'.
+        """Returns the channels that were missing when a whole case was predicted, by this part's record, else others'.
 
-        None where they do not say, or not the same.
+        None where the records do not say so, or disagree.
         """
         own = self.run["cases"].get(case)
         entries = [own] if own else [cases[case] for cases in self._of_all_parts if case in cases]
@@ -75,24 +75,24 @@ class Records:
         return [read_run_record(path).entries() for path in sorted(self.folder.glob("comnet_run*.json"))]
 
     def kept(self, case: str, missing_channels: Sequence[str]) -> None:
-        """A case is whole by an earlier run; how long it took is told where that is known."""
+        """Records a case that is whole by an earlier run, with its seconds where they are known."""
         self.run["cases"].setdefault(case, _done(None, missing_channels))
 
     def done(
         self, case: str, seconds: float, volumes_mm3: Mapping[str, float], missing_channels: Sequence[str]
     ) -> None:
-        """A case is about to be whole, predicted without the missing channels."""
+        """Records a predicted case, before its files are written."""
         self.run["cases"][case] = _done(round(seconds, 1), missing_channels)
         self.volumes[case] = dict(volumes_mm3)
 
     def failed(self, case: str, seconds: float, reason: str) -> None:
-        """A case has nothing but a reason."""
+        """Records why a case has no prediction."""
         self.run["cases"][case] = {"state": "failed", "seconds": round(seconds, 1)}
         self.failures[case] = reason
         self.volumes.pop(case, None)
 
     def write(self) -> None:
-        """Brings the three files up to date; failures.json is there only while there are failures."""
+        """Writes the three files; failures.json is there only while there are failures."""
         write_text(self.path("volumes.csv"), _volumes_table(self.volumes))
         write_json(self.path("comnet_run.json"), {**self.run, "cases": dict(sorted(self.run["cases"].items()))})
         if self.failures:
@@ -102,17 +102,14 @@ class Records:
 
 
 def _done(seconds: float | None, missing_channels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "state": "done",
-        "seconds": seconds,
-        **({"missing_channels": list(missing_channels)} if missing_channels else {}),
-    }
+    missing = {"missing_channels": list(missing_channels)} if missing_channels else {}
+    return {"state": "done", "seconds": seconds, **missing}
 
 
 def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None) -> dict[str, Any]:
-    """What comnet_run.json says of a run before its first case."""
+    """Describes a run before its first case, for comnet_run.json."""
     model = predictor.model
-    options = {name: value for name, value in predictor.options.as_json().items() if name != "strengths"}
+    options = {name: value for name, value in asdict(predictor.options).items() if name != "strengths"}
     options["steps"] = predictor.steps
     return {
         "versions": {
@@ -121,10 +118,7 @@ def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None)
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "model": {
-            "folder": str(model.path.resolve()),
-            "trainer": predictor.trainer_name,
-        },
+        "model": {"folder": str(model.path.resolve()), "trainer": predictor.trainer_name},
         "checkpoints": {str(path.relative_to(model.path)): sha256(path) for path in model.checkpoints},
         "options": options,
         "strengths": dict(zip(predictor.regions, predictor.strengths, strict=True)) if predictor.strengths else None,
@@ -135,7 +129,7 @@ def describe_run(predictor: CoMNeTPredictor, postprocessing: Path | None = None)
 
 
 def read_volumes(path: Path) -> dict[str, dict[str, float]]:
-    """case -> region's short name -> mm3, of a volumes.csv; empty where there is none."""
+    """Reads a volumes.csv: the mm3 of each case's regions by short name; empty where the file is missing."""
     if not path.is_file():
         return {}
     with open(path, encoding="utf-8", newline="") as stream:
@@ -147,7 +141,7 @@ def read_volumes(path: Path) -> dict[str, dict[str, float]]:
 
 
 def by_short_name(volumes_mm3: Mapping[str, float]) -> dict[str, float]:
-    """Volumes under the names that the table's columns carry."""
+    """Renames the regions of volumes to their short names, which the table has."""
     return {short_name(region): value for region, value in volumes_mm3.items()}
 
 
@@ -155,11 +149,7 @@ def _volumes_table(volumes: Mapping[str, Mapping[str, float]]) -> str:
     regions = list(next(iter(volumes.values()), {}))
     header = ["case", *(f"{name}_mm3" for name in regions), *(f"{name}_ml" for name in regions)]
     rows = [
-        [
-            case,
-            *(number(row[name], 1) for name in regions),
-            *(number(row[name] / MM3_PER_ML, 4) for name in regions),
-        ]
+        [case, *(number(row[name], 1) for name in regions), *(number(row[name] / MM3_PER_ML, 4) for name in regions)]
         for case, row in sorted(volumes.items())
     ]
     return csv_table(header, rows)

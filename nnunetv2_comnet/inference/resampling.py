@@ -1,7 +1,8 @@
-"""From a patient's images to the network's grid, and from maps on it back to the patient's own: nnU-Net's own way."""
+"""From a patient's images to the network's grid, and from its maps back to the patient's own grid, as nnU-Net does."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,25 +19,20 @@ from nnunetv2_comnet.plans import MISSING_CHANNEL
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
 class Grids:
-    """What nnU-Net's managers say of one model's images.
+    """The grids of one model's images, by nnU-Net's managers of plans, configuration and labels.
 
     channels: their names. writer: nnU-Net's reader and writer. Where the images have the plans' spacing already,
-    nnU-Net's resampling hands on what it was given, without a copy.
+    nnU-Net's resampling returns what it was given, without a copy.
     """
 
-    def __init__(
-        self,
-        *,
-        plans: Any,
-        configuration: Any,
-        labels: Any,
-        dataset_json: dict[str, Any],
-        channels: Sequence[str],
-        writer: Any,
-    ) -> None:
-        self.plans, self.configuration, self.labels = plans, configuration, labels
-        self.dataset_json, self.channels, self.writer = dataset_json, channels, writer
+    plans: Any
+    configuration: Any
+    labels: Any
+    dataset_json: dict[str, Any]
+    channels: Sequence[str]
+    writer: Any
 
     @property
     def zero_outside(self) -> bool:
@@ -49,10 +45,10 @@ class Grids:
         return all(scheme == "ZScoreNormalization" for scheme in schemes) and all(masked)
 
     def preprocess(self, images: Sequence[Path | None]) -> tuple[Tensor, Properties]:
-        """nnU-Net's run_case in its two halves, so that what was read is checked in between: (C, D, H, W) float32.
+        """Reads, checks and preprocesses images: (C, D, H, W) float32, the same as nnU-Net's run_case.
 
         A channel whose image is None holds `MISSING_CHANNEL`, as in training; crop and grid are those of the others.
-        Raises `DataError` as `read_images` does.
+        Raises `DataError` as `read_images` does, and for images that are too small or too large for a head.
         """
         missing_channels = [channel for channel, image in enumerate(images) if image is None]
         there = [channel for channel in range(len(self.channels)) if channel not in missing_channels]
@@ -70,7 +66,7 @@ class Grids:
         return torch.from_numpy(data).to(torch.float32, memory_format=torch.contiguous_format), properties
 
     def _require_possible_size(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:
-        """Raises `DataError` where images (the reader's axes) would be nothing, or too much, on the model's grid."""
+        """Raises `DataError` where images (the reader's axes) would have no voxel, or too many, on the model's grid."""
         axes, voxels_mm = self.plans.transpose_forward, self.configuration.spacing
         sides = [shape[axis] * spacing_mm[axis] / size for axis, size in zip(axes, voxels_mm, strict=True)]
         if min(sides) < 1 or math.prod(sides) > MOST_VOXELS:
@@ -78,7 +74,7 @@ class Grids:
             raise DataError(f"the images measure {extent} mm, which cannot be a head: is their spacing in millimetres?")
 
     def resampled(self, maps: Tensor, properties: Properties) -> Array:
-        """Maps (R, D, H, W) from the plans' spacing to the input's, still cropped."""
+        """Resamples maps (R, D, H, W) from the plans' spacing to the input's, still cropped."""
         resampled = self.configuration.resampling_fn_probabilities(
             maps.numpy(),
             properties["shape_after_cropping_and_before_resampling"],
@@ -88,7 +84,7 @@ class Grids:
         return np.asarray(resampled)
 
     def probabilities(self, logits: Tensor, properties: Properties) -> Array:
-        """Logits on the preprocessed grid -> probabilities on the input's voxels, cropped, float32."""
+        """Resamples logits, and computes probabilities from them: on the input's voxels, cropped, float32."""
         probabilities = self.labels.apply_inference_nonlin(self.resampled(logits, properties))
         return cast(Array, probabilities.numpy())
 

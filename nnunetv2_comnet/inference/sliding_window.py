@@ -1,4 +1,4 @@
-"""nnU-Net's sliding window with its tiles and weights; sums in float32, and no tile wholly outside the brain."""
+"""nnU-Net's sliding window with its tiles and weights, with sums in float32; tiles outside the brain are left out."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ _SIGMA, _SCALE = 1 / 8, 10  # nnU-Net's Gaussian: of a tile's side; its largest 
 
 
 class MirroredNetwork:
-    """Tile (1, C, D, H, W) -> mean answer (1, R, D, H, W), float32, over the mirror images along `axes` (0 to 2).
+    """A network averaged over mirrored images: of a tile (1, C, D, H, W), the mean answer (1, R, D, H, W), float32.
 
-    No axes: the network alone. at_once: images in a batch; None takes all of them on a GPU and one elsewhere. Where
-    they do not fit into a GPU's memory, half as many are tried from then on. One by one, the result is nnU-Net's to the
-    bit; a batch may differ in its last bits.
+    axes: those that are mirrored, 0 to 2; none for the network alone. at_once: images in a batch; None takes all of
+    them on a GPU and one elsewhere. Where they do not fit into a GPU's memory, half as many are tried from then on. One
+    by one, the result is nnU-Net's to the bit; a batch may differ in its last bits.
     """
 
     def __init__(self, network: nn.Module, axes: Sequence[int] = (), at_once: int | None = None) -> None:
@@ -65,7 +65,7 @@ class MirroredNetwork:
 
 
 def _as_nnunet_computes(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Half precision on a GPU, float32 elsewhere."""
+    """Returns the context of nnU-Net's precision: half on a GPU, float32 elsewhere."""
     return torch.autocast(device.type) if device.type == "cuda" else contextlib.nullcontext()
 
 
@@ -97,7 +97,7 @@ class SlidingWindow:
         all_tiles = [_tile(start, patch_size) for start in product(*steps)]
         brain = _brain(self._padded) if skip_background else None
         with_brain = [tile for tile in all_tiles if brain is None or bool(brain[tile].any())]
-        self.tiles = with_brain or all_tiles  # an image that is 0 everywhere tells nothing about where the brain is
+        self.tiles = with_brain or all_tiles  # an image that is 0 everywhere does not show where the brain is
         self.skipped = len(all_tiles) - len(self.tiles)
         # Rounded to half as nnU-Net's, so that only the sums differ.
         half = compute_gaussian(tuple(patch_size), sigma_scale=_SIGMA, value_scaling_factor=_SCALE, device=self.device)
@@ -117,9 +117,8 @@ class SlidingWindow:
         return self._padded[_of_all_channels(self._inside)]
 
     def logits(self, answer: Answer, network_device: torch.device | str = "cpu") -> Tensor:
-        """The Gaussian-weighted mean (R, D, H, W) of the network's answers, half, on `device`.
+        """Computes the Gaussian-weighted mean (R, D, H, W) of the network's answers, half as nnU-Net's, on `device`.
 
-        Handed on in half precision as nnU-Net does: what is resampled and averaged later has one rounding in it.
         Raises `DataError` where the network answered with numbers that are not finite.
         """
         sums = torch.zeros(0)
@@ -149,7 +148,7 @@ def _of_all_channels(tile: Tile) -> tuple[slice, ...]:
 
 
 def _brain(image: Tensor) -> Tensor:
-    """Voxels (D, H, W) that differ from 0 in some channel; one channel at a time, without a copy of the image."""
+    """Finds the voxels (D, H, W) that differ from 0 in some channel, without a copy of the image."""
     brain = torch.zeros(image.shape[1:], dtype=torch.bool, device=image.device)
     for channel in image:
         brain |= channel > BACKGROUND_TOLERANCE

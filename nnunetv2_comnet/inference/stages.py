@@ -20,14 +20,14 @@ class Outcome(Generic[Item]):
     error: Exception | None = None
 
     def then(self, stage: Callable[[Item, Any], Any]) -> "Outcome[Item]":
-        """The next stage, on the item and the result so far; after an error nothing more is done."""
+        """Runs the next stage on the item and the result so far; after an error it does nothing."""
         if self.error is not None:
             return self
         start = time.monotonic()
         result, caught = None, None
         try:
             result = stage(self.item, self.result)
-        except Exception as error:  # whatever one item provokes, the others are worked on
+        except Exception as error:  # whatever happens to one item, the others are worked on
             caught = error
             traceback.clear_frames(error.__traceback__)  # they hold the item's volumes, which the next one's need
         return Outcome(self.item, self.seconds + time.monotonic() - start, result, caught)
@@ -41,7 +41,7 @@ def in_stages(
     *,
     overlap: bool,
 ) -> Iterator[Outcome[Item]]:
-    """The outcome of every item, in their order; `compute` always runs in the caller's thread, one item at a time.
+    """Yields the outcome of every item, in their order; `compute` runs in the caller's thread, one item at a time.
 
     overlap: the next item is prepared, and the last one finished, in a thread each while `compute` works; of each stage
     one item at a time is in memory. An interruption of `compute` waits for both, and the finished item comes out first.
@@ -86,6 +86,6 @@ class OneBehind:
             self._working.append(self._pool.submit(work))
 
     def wait(self) -> None:
-        """Until nothing is left to do; raises the error of the work that was waited for."""
+        """Waits until nothing is left to do; raises the error of that work."""
         if self._working:
             self._working.pop().result()

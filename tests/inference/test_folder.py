@@ -145,7 +145,7 @@ def test_going_on_redoes_nothing_that_is_whole(model: Path, patients: Path, tmp_
     assert set(rows(out / "volumes.csv")) == set(CASES)
     assert comnet("predict", "-i", patients, *words)[0] == 0
 
-    # A case that lacks one of its files is done again; a lost table is made again from the masks.
+    # A case with a missing file is done again; a lost table is written again from the masks.
     (out / "entropy" / "RAS_ET.nii.gz").unlink()
     table = (out / "volumes.csv").read_text()
     (out / "volumes.csv").unlink()

@@ -1,4 +1,4 @@
-"""comnet merge-parts: the parts of one prediction joined; whatever lacks is named, with the part that had it."""
+"""comnet merge-parts: the parts of one prediction joined; whatever is missing is named, with the part that had it."""
 
 import csv
 import json
@@ -96,7 +96,7 @@ def test_a_part_that_never_ran_is_named_with_its_cases(images: Path, out: Path, 
     assert set(json.loads((out / "failures.json").read_text())) == {"B", "D"}
     assert states(out) == {"A": "done", "B": "missing", "C": "done", "D": "missing", "E": "done"}
     assert set(rows(out)) == {"A", "C", "E"}
-    # The part comes after all: nothing lacks, and the reasons are gone.
+    # The part comes after all: nothing is missing, and the reasons are gone.
     write_part(out, "_part1of2", "BD")
     assert comnet("merge-parts", out, "-i", images)[0] == 0
     assert not (out / "failures.json").exists()
@@ -149,7 +149,7 @@ def test_a_recorded_case_whose_files_are_gone_is_missing(images: Path, out: Path
     assert code == 1
     assert "2 of 5 cases are missing" in wrong
     assert "D: not all of its files are there: part 1 of 2" in wrong
-    assert states(out)["E"] == "missing"  # it lacks the map that the others have
+    assert states(out)["E"] == "missing"  # the map that the others have is missing
 
 
 @pytest.mark.parametrize(

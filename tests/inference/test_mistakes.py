@@ -1,4 +1,4 @@
-"""A user's mistake: one line that names the thing and the mend, exit code 1, no file written."""
+"""A user's mistake: one line that names the thing and the remedy, exit code 1, no file written."""
 
 import json
 import shutil

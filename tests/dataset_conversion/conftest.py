@@ -1,10 +1,11 @@
-"""The command line, called in this process."""
+"""`comnet convert`, called in this process."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests.running import run_here
 
 
 class Outcome(NamedTuple):
@@ -13,22 +14,15 @@ class Outcome(NamedTuple):
     err: str
 
 
-@pytest.fixture
-def comnet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """`comnet convert ... -d 501 --jobs 1` in this process, through the same `main` as the installed command."""
-    from nnunetv2_comnet.cli.app import main
+@pytest.fixture(scope="session")
+def comnet() -> Callable[..., Outcome]:
+    """`comnet convert ... -d 501 --jobs 1`."""
 
     def call(*words: Any) -> Outcome:
         given = [str(word) for word in words]
         given += [] if "-d" in given else ["-d", "501"]
         given += [] if "--jobs" in given else ["--jobs", "1"]
-        monkeypatch.setattr(sys, "argv", ["comnet", "convert", *given])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capsys.readouterr()
-        return Outcome(code, printed.out, printed.err)
+        seen = run_here(["comnet", "convert", *given], {})
+        return Outcome(seen.returncode, seen.stdout, seen.stderr)
 
     return call

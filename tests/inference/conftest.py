@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_comnet.cli import app
 from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.settings import make_settings
 from nnunetv2_comnet.trainers.corrdiff import nnUNetTrainerCoMNeTCorrDiff
 from nnunetv2_comnet.trainers.mednext import nnUNetTrainerCoMNeT
+from tests.running import run_here
 
 FOLDS = (0, 1)
 SPACING_MM = (1.9, 2.3, 2.6)  # x, y, z: none is the plans' 2 mm, so that maps are resampled
@@ -125,19 +124,12 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def comnet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Comnet:
+@pytest.fixture(scope="session")
+def comnet() -> Comnet:
     """The command line in this process: exit code, standard output, standard error."""
 
     def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["comnet", *map(str, words)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            app.main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        return int(code or 0), said.out, said.err
+        seen = run_here(["comnet", *map(str, words)], {})
+        return seen.returncode, seen.stdout, seen.stderr
 
     return call

@@ -132,7 +132,7 @@ def parse_dataset_json(
 
 
 def dataset_beside(*folders: Path) -> DatasetJson | None:
-    """The dataset.json in one of the folders, or up to three levels above it; None where there is none.
+    """Reads the dataset.json in one of the folders, or up to three levels above it; None where there is none.
 
     It needs to have no more than the labels.
     """
@@ -144,7 +144,7 @@ def dataset_beside(*folders: Path) -> DatasetJson | None:
 
 
 def _missing(found: DatasetJson, needs: tuple[str, ...]) -> str:
-    """What a dataset.json must have and has not; "" where all is there."""
+    """Names what a dataset.json must have and has not; "" where all is there."""
     for name in needs:
         if name == "regions_class_order":
             if found.labels.get("background") != 0:

@@ -48,7 +48,7 @@ class LabelScheme:
         return self.regions.class_order
 
     def dataset_json_labels(self) -> dict[str, int | list[int]]:
-        """The `labels` entry of nnU-Net's dataset.json, regions in the order of the output channels."""
+        """Returns the `labels` entry of nnU-Net's dataset.json, regions in the order of the output channels."""
         return {"background": 0, **{name: list(labels) for name, labels in self.regions.items()}}
 
     def require_painted_back(self) -> None:
@@ -76,7 +76,7 @@ class LabelScheme:
         return result
 
     def with_label_map(self, extra: Mapping[int, int]) -> "LabelScheme":
-        """This scheme with source labels added or redefined by the user, e.g. {3: 1}. Targets are written labels."""
+        """Returns this scheme with source labels added or redefined by the user, e.g. {3: 1}. Targets are written labels."""
         written = {0, *self.regions.known}
         for source, target in extra.items():
             if source <= 0 or target not in written:
@@ -87,7 +87,7 @@ class LabelScheme:
         return LabelScheme(self.name, MappingProxyType({**self.to_canonical, **extra}), self.regions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Read-only mappings cannot be pickled: worker processes get plain ones and build the scheme from them."""
+        """Pickles plain mappings: read-only ones cannot be pickled, and worker processes get plain ones and build the scheme from them."""
         return _scheme, (self.name, dict(self.to_canonical), dict(self.regions))
 
 

@@ -85,10 +85,10 @@ class Regions(Mapping[str, tuple[int, ...]]):
         """The labels that painting their regions in `class_order` does not give back."""
         return [label for label in sorted(self.known) if self._label_of(self._names_of(label)) != label]
 
-    def told_by_labels(self) -> "Regions":
-        """These regions, painted in the derived order, after a check that a label map alone tells them apart.
+    def require_plain_labels(self) -> "Regions":
+        """Returns these regions, painted in the derived order.
 
-        Raises `ConfigurationError` where it does not.
+        Raises `ConfigurationError` where a label map alone does not determine them.
         """
         regions = Regions(self.members, self.derived_order)
         for label in regions.mispainted:
@@ -104,7 +104,7 @@ class Regions(Mapping[str, tuple[int, ...]]):
         return tuple(short_name(name) for name in self)
 
     def named(self, given: str) -> str:
-        """The region's own name for a name or short name in any case: "whole tumor" for "WT"."""
+        """Returns the region's own name for a name or short name in any case: "whole tumor" for "WT"."""
         for name in self:
             if given.strip().lower() in (name.lower(), short_name(name).lower()):
                 return name
@@ -112,20 +112,20 @@ class Regions(Mapping[str, tuple[int, ...]]):
         raise ConfigurationError(f"there is no region '{given}'; there are: {there}")
 
     def around(self, name: str) -> list[str]:
-        """The regions that contain this one and more, outermost first."""
+        """Returns the regions that contain this one and more, outermost first."""
         outer = [other for other in self if set(self[other]) > set(self[name])]
         return sorted(outer, key=lambda other: -len(self[other]))
 
     def inside(self, name: str) -> list[str]:
-        """The regions that lie within this one."""
+        """Returns the regions that lie within this one."""
         return [other for other in self if set(self[other]) < set(self[name])]
 
     def mask(self, labels: npt.NDArray[Any], name: str) -> Masks:
-        """Where one region is, in the shape of `labels`."""
+        """Marks where one region is, in the shape of `labels`."""
         return region_mask(labels, self[name])
 
     def masks(self, labels: npt.NDArray[Any]) -> Masks:
-        """Where the regions are: (R, ...) for `labels` of shape (...)."""
+        """Marks where the regions are: (R, ...) for `labels` of shape (...)."""
         return np.stack([self.mask(labels, name) for name in self])
 
     def nested(self, maps: npt.NDArray[Any], nesting: Nesting = "full") -> npt.NDArray[Any]:
@@ -150,7 +150,7 @@ class Regions(Mapping[str, tuple[int, ...]]):
         thresholds: Mapping[str, float] | None = None,
         nesting: Nesting = "none",
     ) -> Labels:
-        """The label map of probabilities: a region is where its own exceeds its threshold; painted as `painted` does.
+        """Decides the label map: a region is where its probability exceeds its threshold; painted as `painted` does.
 
         Without thresholds and nesting the map is nnU-Net's.
 
@@ -164,7 +164,7 @@ class Regions(Mapping[str, tuple[int, ...]]):
         return self.painted(likely if nesting == "none" else self.nested(likely, nesting))
 
     def painted(self, masks: Iterable[Masks]) -> Labels:
-        """The label map (...) of masks (R, ...): each region paints its label, later ones over earlier ones."""
+        """Paints masks (R, ...) into a label map (...): each region paints its label, later ones over earlier ones."""
         masks = np.asarray(masks)
         labels = np.zeros(masks.shape[1:], np.uint8 if max(self.class_order) < 255 else np.uint16)
         for mask, label in zip(masks, self.class_order, strict=True):
@@ -172,13 +172,13 @@ class Regions(Mapping[str, tuple[int, ...]]):
         return labels
 
     def volumes_mm3(self, labels: npt.NDArray[Any], spacing_mm: Sequence[float]) -> dict[str, float]:
-        """Region -> volume in mm3 of the voxels whose label is one of the region's."""
+        """Computes region -> volume in mm3 of the voxels whose label is one of the region's."""
         counts = np.bincount(labels.ravel(), minlength=max(self.known) + 1)
         voxel_mm3 = float(np.prod(np.asarray(spacing_mm, np.float64)))
         return {name: float(sum(int(counts[label]) for label in own)) * voxel_mm3 for name, own in self.items()}
 
     def left(self, name: str, *, keep_inner: bool = False) -> Lookup:
-        """Label -> label of a voxel that leaves a region, and with it the regions inside (unless `keep_inner`).
+        """Returns label -> label of a voxel that leaves a region, and with it the regions inside (unless `keep_inner`).
 
         Out of ET a voxel becomes necrosis (still in TC), out of TC oedema, out of WT background.
         """
@@ -186,7 +186,7 @@ class Regions(Mapping[str, tuple[int, ...]]):
         return self._lookup(lambda names: [region for region in names if region not in gone])
 
     def joined(self, name: str) -> Lookup:
-        """Label -> label of a voxel that joins a region, and with it the regions around."""
+        """Returns label -> label of a voxel that joins a region, and with it the regions around."""
         new = {name, *self.around(name)}
         return self._lookup(lambda names: [*names, *new])
 
@@ -204,12 +204,12 @@ class Regions(Mapping[str, tuple[int, ...]]):
 
 
 def short_name(region: str) -> str:
-    """ "ET" for "enhancing tumor"; another region's name as it can stand in a file's name."""
+    """Returns "ET" for "enhancing tumor", and another region's name in a form that fits a file's name."""
     return SHORT_NAMES.get(region) or "".join(c if c.isalnum() or c in "-." else "_" for c in region)
 
 
 def region_mask(labels: npt.NDArray[Any], members: Sequence[int]) -> Masks:
-    """Where a label map (any shape and type) has one of `members`."""
+    """Marks where a label map (any shape and type) has one of `members`."""
     if labels.dtype.kind != "u" or labels.itemsize > 2:
         return np.isin(labels, members)
     table = np.zeros(max(int(labels.max(initial=0)), 0, *members) + 1, bool)  # several times faster than np.isin

@@ -40,7 +40,7 @@ def write(progress: Progress, scores: Scores, target: Path) -> None:
 
 
 def _of_patients(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, float]]]:
-    """Case -> what it lacks -> Dice by region."""
+    """Case -> what is missing -> Dice by region."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for missing, evaluation in zip(MISSING_CHANNELS, evaluations, strict=True):
         for case in evaluation.cases:
@@ -61,7 +61,7 @@ def _row(missing: tuple[str, ...], of_models: Mapping[str, Evaluation]) -> dict[
 
 def page(report: dict[str, Any]) -> str:
     """The page."""
-    header = ["the patient lacks", *(f"with: {c}" for c in COLUMNS), *(f"zeros: {c}" for c in COLUMNS), "difference"]
+    header = ["missing", *(f"with: {c}" for c in COLUMNS), *(f"zeros: {c}" for c in COLUMNS), "difference"]
     rows = [
         [
             _name(row["missing_channels"]),
@@ -112,8 +112,8 @@ def _favoured(rows: Sequence[dict[str, Any]]) -> str:
     better = [_name(row["missing_channels"]) for row in rows if row["difference"]["low"] > 0]
     worse = [_name(row["missing_channels"]) for row in rows if row["difference"]["high"] < 0]
     return (
-        f"The interval of the difference speaks for dropout where the patient lacks: {'; '.join(better) or '-'}; "
-        f"against it where the patient lacks: {'; '.join(worse) or '-'}."
+        f"The interval of the difference speaks for dropout where these are missing: {'; '.join(better) or '-'}; "
+        f"against it where these are missing: {'; '.join(worse) or '-'}."
     )
 
 

@@ -26,7 +26,7 @@ def test_paint_orders_by_hand() -> None:
 )
 def test_a_scheme_that_no_label_map_can_hold_is_refused(regions) -> None:
     with pytest.raises(ConfigurationError):
-        Regions(regions).told_by_labels()
+        Regions(regions).require_plain_labels()
 
 
 def test_source_labels_map_to_the_written_ones() -> None:
@@ -100,7 +100,7 @@ def test_regions_cannot_be_changed_and_reach_worker_processes() -> None:
 def test_a_declared_order_that_swaps_labels_is_seen() -> None:
     assert Regions(TUMOR, (2, 1, 3)).mispainted == []
     assert Regions(TUMOR, (1, 2, 3)).mispainted == [1, 2]
-    assert Regions(TUMOR, (1, 2, 3)).told_by_labels().class_order == (2, 1, 3)
+    assert Regions(TUMOR, (1, 2, 3)).require_plain_labels().class_order == (2, 1, 3)
 
 
 def test_a_short_name_can_stand_in_a_files_name() -> None:

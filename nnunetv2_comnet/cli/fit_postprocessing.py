@@ -65,7 +65,7 @@ def command(
     dataset_json = dataset_of(model)
     if not dataset_json.has_regions:
         raise ConfigurationError(f"{model} was trained on plain labels; rules are for regions such as WT, TC and ET")
-    regions = dataset_json.regions.told_by_labels()
+    regions = dataset_json.regions.require_plain_labels()
     score = protocol_score(protocol, regions, metric)
     families = _families(regions, preset or [], unit, with_probabilities)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / model.parent.name

@@ -41,7 +41,7 @@ class RuleFile:
                 f"these rules were made for regions {_in_words(self.regions)}, where this model has "
                 f"{_in_words(regions)}: fit rules for this model with `comnet fit-postprocessing`"
             )
-        checked = Regions(regions).told_by_labels()
+        checked = Regions(regions).require_plain_labels()
         require_usable(self.rules, checked)
         return checked
 
@@ -61,7 +61,7 @@ def read_rule_file(path: Path) -> RuleFile:
         regions = content.get("regions")
         if regions is not None:
             regions = {str(name): tuple(int(label) for label in labels) for name, labels in regions.items()}
-            require_usable(rules, Regions(regions).told_by_labels())
+            require_usable(rules, Regions(regions).require_plain_labels())
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:

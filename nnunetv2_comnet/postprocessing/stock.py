@@ -37,7 +37,7 @@ def apply_rule(
     rule: parameters as in comnet_postprocessing.json. regions: name -> labels, in dataset.json's order.
     """
     labels = np.rint(segmentation).astype(np.uint16)
-    after = parse_rule(rule).applied(Volume(labels, Regions(regions).told_by_labels()))
+    after = parse_rule(rule).applied(Volume(labels, Regions(regions).require_plain_labels()))
     return after.labels.astype(segmentation.dtype)
 
 

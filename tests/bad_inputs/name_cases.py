@@ -115,7 +115,7 @@ PREDICTING = (
                 "differ only in how they are written; rename one of them",
             images("PAT", "Pat")),
     BadInput("hidden files beside the images", predict_cases.CALL, tuple(f"<HERE>/images/._P1_{channel:04d}.nii.gz "
-        f"is hidden and is passed over"for channel in range(4)), _hidden, 0, makes=(*predict_cases.RECORDS,
+        f"is hidden and is left out" for channel in range(4)), _hidden, 0, makes=(*predict_cases.RECORDS,
         "out/P1.nii.gz")),
     BadInput("images that are links, one of them to itself", predict_cases.CALL, (), _links, 0,
         makes=(*predict_cases.RECORDS, "out/P1.nii.gz")),

@@ -84,6 +84,7 @@ def test_a_bad_input_gets_its_words(
 
 
 @pytest.mark.parametrize(("number", "case"), [param for param in NUMBERED if param.values[1].shell])
+@pytest.mark.chain
 def test_a_shell_sees_the_same(number: int, case: BadInput, here: Path, shared_places: Places) -> None:
     case.make(here)
     before = files_below(here)

@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cv_setup import CORRDIFF, DATASET, MEDNEXT, SEGRESNET, Setup, mask, write
 
 ENSEMBLE = "nnUNetResEncUNetMPlans"
 
 
+@pytest.mark.chain
 def test_the_papers_table_from_one_command(run: Any, setup: Setup) -> None:
     for trainer in (SEGRESNET, MEDNEXT, CORRDIFF):
         setup.add(trainer)

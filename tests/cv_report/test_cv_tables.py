@@ -150,6 +150,7 @@ def test_a_mask_that_cannot_be_scored_stops_the_report(three: Setup) -> None:
         report(three, SEGRESNET)
 
 
+@pytest.mark.chain
 def test_the_report_folder_holds_this_report_and_nothing_older(three: Setup, tmp_path: Path) -> None:
     out, dataset = tmp_path / "out", open_dataset(three.preprocessed, three.raw)
     write_report(report(three, SEGRESNET, MEDNEXT, CORRDIFF), dataset, out)

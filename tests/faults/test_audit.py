@@ -38,6 +38,7 @@ def opened(tmp_path: Path, folder: Path, *words: object, **variables: str) -> se
     return {(owner, re.sub(r"log_[\d_]+", "log", name)) for owner, name in found}
 
 
+@pytest.mark.chain
 def test_our_commands_write_nothing_in_place(model: Path, patients: Path, tmp_path: Path) -> None:
     for number in range(3):
         write_utsw(tmp_path / "in", f"BT000{number}", number)

@@ -101,6 +101,7 @@ def test_a_batch_ends_where_nothing_more_can_be_written(model: Path, patients: P
     require_whole(disk(16))
 
 
+@pytest.mark.chain
 def test_a_limit_of_file_sizes_costs_only_what_exceeds_it(model: Path, patients: Path, tmp_path: Path) -> None:
     """In blocks of 1024 bytes: masks and records fit, the first patient's probabilities do not."""
     images = tmp_path / "images"

@@ -170,7 +170,7 @@ def _regions(path: Path) -> None:
     dataset_beside(path.parent)
 
 
-def _strengths(path: Path) -> None:
+def _strengths_file(path: Path) -> None:
     (path.parent / "fold_0").mkdir(exist_ok=True)
     (path.parent / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
     read_strengths(path.parent, list(REGIONS), [0])
@@ -215,7 +215,7 @@ TARGETS = (
     Target("layout: any text", st.text(max_size=60), _text("layout.yaml", load_custom_layout)),
     Target("comnet section", near(SECTION), lambda value, _: parse_settings(value, "section")),
     Target("plans", near(PLANS), _plans),
-    Target("calibration", near(MEASURED), _written(STRENGTHS_FILE, _strengths)),
+    Target("calibration", near(MEASURED), _written(STRENGTHS_FILE, _strengths_file)),
     Target("post-processing rules", near(RULES), _written("rules.json", _rules)),
     Target("thresholds", near({"ET": 0.5, "whole tumor": 0.4}), _options),
     Target("strengths", st.text("ETWC=,.0123456789einfa -+", max_size=20) | st.text(max_size=20), _strengths),

@@ -18,6 +18,8 @@ from nnunetv2_comnet.refinement import Sampling, refine_volume
 from tests.inference.conftest import FOLDS
 from tests.inference.test_averaging import images_of, stock
 
+pytestmark = pytest.mark.chain  # trains or predicts with every fold
+
 REGIONS = ("whole tumor", "tumor core", "enhancing tumor")
 
 

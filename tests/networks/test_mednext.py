@@ -275,7 +275,8 @@ def test_recomputation_changes_no_output_and_no_gradient(small_network, image, c
         torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("checkpointing", [pytest.param("none", marks=pytest.mark.chain), "expansion"])
+@pytest.mark.chain
+@pytest.mark.parametrize("checkpointing", ["none", "expansion"])
 def test_the_network_compiles_as_one_graph(checkpointing: str) -> None:
     torch.manual_seed(0)
     network = MedNeXt(MedNeXtConfig(base_channels=4, blocks=(1,) * 9, checkpointing=checkpointing))

@@ -224,7 +224,7 @@ def test_labels_follow_from_regions_and_nothing_else() -> None:
 
 def test_regions_that_a_label_map_cannot_tell_apart_are_refused() -> None:
     with pytest.raises(ConfigurationError):
-        Regions({"enhancing tumor": (3,), "tumor core": (1, 3), "whole tumor": (1, 2, 3)}).told_by_labels()
+        Regions({"enhancing tumor": (3,), "tumor core": (1, 3), "whole tumor": (1, 2, 3)}).require_plain_labels()
 
 
 # Probabilities (3, 1, 1, 6), in the order WT, TC, ET.

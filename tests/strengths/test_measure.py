@@ -18,6 +18,8 @@ from nnunetv2_comnet.inference.predictor import CoMNeTPredictor
 from nnunetv2_comnet.plans import PLANS_NAME
 from nnunetv2_comnet.strengths import measure
 
+pytestmark = pytest.mark.chain  # trains or predicts with every fold
+
 
 @pytest.fixture
 def results(refined_model: Path, tmp_path: Path) -> Iterator[Path]:

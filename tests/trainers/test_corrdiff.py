@@ -133,7 +133,8 @@ def test_the_base_stays_as_it_was(blobs: Path, stage_1: Path) -> None:
         assert said in log, said
 
 
-@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.chain), True])
+@pytest.mark.chain
+@pytest.mark.parametrize("keep", [False, True])
 def test_a_killed_training_resumes_bit_for_bit(blobs: Path, stage_1: Path, keep: bool) -> None:
     whole = make(blobs, nnUNetTrainerCoMNeTCorrDiff, refiner_keep_patches=keep)
     whole.run_training()

@@ -73,6 +73,7 @@ def test_all_but_network_and_loss_is_stage_1s(blobs: Path, tmp_path: Path) -> No
             assert torch.equal(a["target"], b["target"][0])  # the finest of five
 
 
+@pytest.mark.chain
 def test_a_killed_training_resumes_bit_for_bit_and_stock_prediction_finds_it(blobs: Path, tmp_path: Path) -> None:
     whole = make(blobs, tmp_path / "whole")
     whole.run_training()

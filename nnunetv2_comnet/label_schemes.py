@@ -76,7 +76,7 @@ class LabelScheme:
         return result
 
     def with_label_map(self, extra: Mapping[int, int]) -> "LabelScheme":
-        """Returns this scheme with source labels added or redefined by the user, e.g. {3: 1}. Targets are written labels."""
+        """Returns this scheme with source labels added or redefined, e.g. {3: 1}; targets are written labels."""
         written = {0, *self.regions.known}
         for source, target in extra.items():
             if source <= 0 or target not in written:
@@ -87,7 +87,7 @@ class LabelScheme:
         return LabelScheme(self.name, MappingProxyType({**self.to_canonical, **extra}), self.regions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles plain mappings: read-only ones cannot be pickled, and worker processes get plain ones and build the scheme from them."""
+        """Pickles plain mappings, since read-only ones cannot be; a worker process builds the scheme again."""
         return _scheme, (self.name, dict(self.to_canonical), dict(self.regions))
 
 

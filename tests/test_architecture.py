@@ -1,6 +1,7 @@
 """The house's rules about the code itself: import directions, file length, no print, no star import."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -152,3 +153,20 @@ def test_no_name_reaches_a_shell() -> None:
                 assert node.attr not in SHELLS, f"{path}:{node.lineno}"
             if isinstance(node, ast.ImportFrom):
                 assert not SHELLS & {alias.name for alias in node.names}, f"{path}:{node.lineno}"
+
+
+def test_a_docstring_starts_with_a_verb() -> None:
+    """Third person, of functions and methods; the commands' docstrings are their help, in the imperative."""
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef) or module.startswith("cli."):
+                continue
+            text, decorators = ast.get_docstring(node), {ast.unparse(each) for each in node.decorator_list}
+            if text and not any("property" in each for each in decorators):
+                assert re.match(r"[A-Z][a-z-]+s\b", text), f"{path}:{node.lineno} {node.name}"
+
+
+@pytest.mark.parametrize("idiom", ["mend", "mends", "anew", "lacks", "with a word", "without a word"])
+def test_no_private_idiom(idiom: str) -> None:
+    """Plain English for readers who learned it as a foreign language: fix, again, is missing, silently."""
+    assert [str(path) for path in SOURCES if re.search(rf"\b{idiom}\b", path.read_text(encoding="utf-8"))] == []

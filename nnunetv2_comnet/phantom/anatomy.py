@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nnunetv2_comnet.phantom.fields import Array, Field, Grid, lattice_grid, noise, ramp
+from nnunetv2_comnet.phantom.fields import Array, Field, VoxelCentres, lattice_grid, noise, ramp
 from nnunetv2_comnet.phantom.shapes import capsule, ellipsoid, union
 
 Position = tuple[Array, Array, Array]  # z, y, x in mm
@@ -53,7 +53,7 @@ class Warp:
     displacement: tuple[Field, Field, Field]
     amplitude_mm: float
 
-    def on(self, grid: Grid) -> Position:
+    def on(self, grid: VoxelCentres) -> Position:
         """Computes the position in the template of every voxel of the grid."""
         z, y, x = (
             p / np.float32(scale) + np.float32(self.amplitude_mm) * field.on(grid)
@@ -68,7 +68,7 @@ def draw_warp(rng: np.random.Generator) -> Warp:
     return Warp((float(z), float(y), float(x)), (noise(rng, 34.0), noise(rng, 34.0), noise(rng, 34.0)), 2.0)
 
 
-def build(rng: np.random.Generator, grid: Grid, warp: Warp, push: Callable[[Position], Position]) -> Anatomy:
+def build(rng: np.random.Generator, grid: VoxelCentres, warp: Warp, push: Callable[[Position], Position]) -> Anatomy:
     """Builds the anatomy on a grid; `push` displaces inner structures (mass effect) and leaves the hull."""
     outer = warp.on(grid)
     position = push(outer)
@@ -106,7 +106,7 @@ def _hull(position: Position) -> tuple[Array, Array, Array]:
     return cerebrum, union([upper, temporal], 7.0), union([cerebrum, cerebellum, stem], 4.0)
 
 
-def _sheet_distance(folding: Field, warp: Warp, grid: Grid) -> Array:
+def _sheet_distance(folding: Field, warp: Warp, grid: VoxelCentres) -> Array:
     """Computes the distance in mm to where the folding field, spread along the radius, changes its sign."""
     z, y, x = warp.on(lattice_grid(_TABLE_STEP_MM))
     radius = np.sqrt(((z - 4) / 62) ** 2 + (y / 86) ** 2 + (x / 66) ** 2) + np.float32(0.15)

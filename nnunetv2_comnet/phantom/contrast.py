@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from nnunetv2_comnet.phantom.fields import Array, Grid, noise, ramp
+from nnunetv2_comnet.phantom.fields import Array, VoxelCentres, noise, ramp
 from nnunetv2_comnet.phantom.tumour import Tumour, TumourPlan
 
 SEQUENCES = ("T1n", "T1c", "T2w", "FLAIR")
@@ -46,7 +46,7 @@ class Scene:
     brain: npt.NDArray[np.bool_]
 
 
-def acquire(scene: Scene, rng: np.random.Generator, grid: Grid) -> dict[str, npt.NDArray[np.int16]]:
+def acquire(scene: Scene, rng: np.random.Generator, grid: VoxelCentres) -> dict[str, npt.NDArray[np.int16]]:
     """Takes the four images, int16 in arbitrary scanner units, exactly 0 outside the brain."""
     level = float(rng.uniform(0, 1))  # one draw for all sequences: a wet lesion is wet in each of them
     grain = 1 + np.float32(0.08) * noise(rng, 5.0).on(grid) + np.float32(0.06) * noise(rng, 2.5).on(grid)
@@ -56,7 +56,7 @@ def acquire(scene: Scene, rng: np.random.Generator, grid: Grid) -> dict[str, npt
 
 
 def _sequence(
-    name: str, scene: Scene, rng: np.random.Generator, grid: Grid, level: float, grain: Array
+    name: str, scene: Scene, rng: np.random.Generator, grid: VoxelCentres, level: float, grain: Array
 ) -> npt.NDArray[np.int16]:
     from scipy.ndimage import gaussian_filter
 
@@ -76,7 +76,7 @@ def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
     return np.sqrt(real * real + imaginary * imaginary)
 
 
-def _ideal(name: str, scene: Scene, rng: np.random.Generator, grid: Grid, level: float, grain: Array) -> Array:
+def _ideal(name: str, scene: Scene, rng: np.random.Generator, grid: VoxelCentres, level: float, grain: Array) -> Array:
     """Makes the image before the scanner's effects: healthy tissue, then oedema, core and rim laid over it."""
     look = {tissue: value * float(np.exp(rng.normal(0, 0.035))) for tissue, value in TISSUE[name].items()}
     lesion = {}

@@ -21,7 +21,7 @@ _NORMALISATION = 0.4794**1.5  # standard deviation of a cubic B-spline sum over 
 
 
 @dataclass(frozen=True)
-class Grid:
+class VoxelCentres:
     """Voxel centres of the box around the head, relative to the head's centre, in mm.
 
     `axes_mm` are the coordinates along z (up), y (to posterior) and x (to the patient's left); `box` places the
@@ -50,7 +50,7 @@ class Grid:
         return image
 
 
-def image_grid(spacing_mm: float) -> Grid:
+def image_grid(spacing_mm: float) -> VoxelCentres:
     """Makes the grid of the BraTS field of view: 155 x 240 x 240 voxels at 1 mm, 39 x 60 x 60 at 4 mm."""
     axes, box, full = [], [], []
     for extent, centre, half in zip(FIELD_OF_VIEW_MM_ZYX, HEAD_CENTRE_MM_ZYX, HEAD_HALF_SIZE_MM_ZYX, strict=True):
@@ -60,7 +60,7 @@ def image_grid(spacing_mm: float) -> Grid:
         axes.append(positions[inside].astype(np.float32))
         box.append(slice(int(inside[0]), int(inside[-1]) + 1))
         full.append(size)
-    return Grid((axes[0], axes[1], axes[2]), spacing_mm, (full[0], full[1], full[2]), (box[0], box[1], box[2]))
+    return VoxelCentres((axes[0], axes[1], axes[2]), spacing_mm, (full[0], full[1], full[2]), (box[0], box[1], box[2]))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Field:
     coefficients: Array
     step_mm: float
 
-    def on(self, grid: Grid) -> Array:
+    def on(self, grid: VoxelCentres) -> Array:
         """Samples the field at every voxel of the grid: (z, y, x)."""
         values = self.coefficients
         for axis, positions in enumerate(grid.axes_mm):
@@ -108,11 +108,11 @@ def noise(rng: np.random.Generator, step_mm: float) -> Field:
     return Field(lattice / np.float32(_NORMALISATION), step_mm)
 
 
-def lattice_grid(step_mm: float) -> Grid:
+def lattice_grid(step_mm: float) -> VoxelCentres:
     """Makes the grid of a field's coefficients, on which smooth functions that cost time are computed once."""
     shape = _lattice_shape(step_mm)
     z, y, x = (((np.arange(n) - (n - 1) / 2) * step_mm).astype(np.float32) for n in shape)
-    return Grid((z, y, x), step_mm, shape, (slice(None), slice(None), slice(None)))
+    return VoxelCentres((z, y, x), step_mm, shape, (slice(None), slice(None), slice(None)))
 
 
 def _lattice_shape(step_mm: float) -> tuple[int, int, int]:

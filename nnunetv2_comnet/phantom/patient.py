@@ -10,7 +10,7 @@ from nnunetv2_comnet.phantom import anatomy as anatomies
 from nnunetv2_comnet.phantom import tumour as tumours
 from nnunetv2_comnet.phantom import vessels
 from nnunetv2_comnet.phantom.contrast import Scene, acquire
-from nnunetv2_comnet.phantom.fields import Array, Grid, image_grid, noise, ramp
+from nnunetv2_comnet.phantom.fields import Array, VoxelCentres, image_grid, noise, ramp
 
 FINEST_MM, COARSEST_MM = 0.5, 8.0
 
@@ -69,7 +69,7 @@ def require_spacing(spacing_mm: float) -> None:
         )
 
 
-def _ageing(rng: np.random.Generator, grid: Grid, anatomy: anatomies.Anatomy) -> Array:
+def _ageing(rng: np.random.Generator, grid: VoxelCentres, anatomy: anatomies.Anatomy) -> Array:
     """Draws bright caps around the ventricles and spots in deep white matter, as age brings them: not oedema."""
     burden = float(rng.uniform(-0.4, 1.0))
     caps = np.float32(1.5 + 2.0 * burden) + np.float32(1.6) * noise(rng, 9.0).on(grid) + anatomy.ventricle_mm
@@ -78,7 +78,7 @@ def _ageing(rng: np.random.Generator, grid: Grid, anatomy: anatomies.Anatomy) ->
     return np.float32(0.75) * ramp(np.maximum(caps, spots), 3.0) * deep * ramp(-anatomy.ventricle_mm, 1.0)
 
 
-def _first_draft(rng: np.random.Generator, grid: Grid, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _first_draft(rng: np.random.Generator, grid: VoxelCentres, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Reads the true mask at positions that are off by about a millimetre, as an automatic segmentation would be."""
     from scipy.ndimage import map_coordinates
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nnunetv2_comnet.label_schemes import ED, ET, NCR
 from nnunetv2_comnet.phantom.anatomy import Anatomy, Position
-from nnunetv2_comnet.phantom.fields import Array, Grid, noise
+from nnunetv2_comnet.phantom.fields import Array, VoxelCentres, noise
 from nnunetv2_comnet.phantom.shapes import Point, ellipsoid
 
 SHARE_WITHOUT_ENHANCEMENT = 0.17
@@ -109,7 +109,7 @@ def mass_effect(plan: TumourPlan) -> Callable[[Position], Position]:
     return push
 
 
-def grow(plan: TumourPlan, rng: np.random.Generator, grid: Grid, anatomy: Anatomy) -> Tumour:
+def grow(plan: TumourPlan, rng: np.random.Generator, grid: VoxelCentres, anatomy: Anatomy) -> Tumour:
     """Grows the tumour on a grid, within the tissue that the anatomy allows."""
     position = grid.coordinates()
     same_side = position[2] * np.float32(np.sign(plan.centre[2]))
@@ -121,7 +121,7 @@ def grow(plan: TumourPlan, rng: np.random.Generator, grid: Grid, anatomy: Anatom
     return Tumour(core, enhancing, oedema)
 
 
-def _core(plan: TumourPlan, rng: np.random.Generator, grid: Grid, position: Position) -> Array:
+def _core(plan: TumourPlan, rng: np.random.Generator, grid: VoxelCentres, position: Position) -> Array:
     r = plan.radius_mm
     z, y, x = (r * s for s in plan.stretch_zyx)
     body = ellipsoid(position, plan.centre, (z, y, x))
@@ -140,7 +140,7 @@ def _within(core: Array, anatomy: Anatomy, same_side: Array) -> Array:
     return np.minimum(np.minimum(core, limits), np.minimum(halves, supratentorial))
 
 
-def _enhancing(plan: TumourPlan, rng: np.random.Generator, grid: Grid, core: Array) -> Array:
+def _enhancing(plan: TumourPlan, rng: np.random.Generator, grid: VoxelCentres, core: Array) -> Array:
     """Grows the core's outer shell, of varying thickness and with gaps, and a few strands within the necrosis."""
     shell = noise(rng, max(6.0, 0.55 * plan.radius_mm)).on(grid)
     grain = noise(rng, 4.0).on(grid)
@@ -154,7 +154,7 @@ def _enhancing(plan: TumourPlan, rng: np.random.Generator, grid: Grid, core: Arr
 def _with_satellites(
     plan: TumourPlan,
     rng: np.random.Generator,
-    grid: Grid,
+    grid: VoxelCentres,
     position: Position,
     core: Array,
     enhancing: Array,
@@ -173,7 +173,7 @@ def _with_satellites(
 
 
 def _oedema(
-    plan: TumourPlan, rng: np.random.Generator, grid: Grid, core: Array, anatomy: Anatomy, same_side: Array
+    plan: TumourPlan, rng: np.random.Generator, grid: VoxelCentres, core: Array, anatomy: Anatomy, same_side: Array
 ) -> Array:
     """Spreads far in white matter and hardly in grey: its edge runs into the gyri like fingers."""
     tides = noise(rng, 17.0).on(grid)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from nnunetv2_comnet.phantom.fields import Array, Grid
+from nnunetv2_comnet.phantom.fields import Array, VoxelCentres
 
 Curve = npt.NDArray[np.float64]  # (points, 4): z, y, x and radius in mm
 
@@ -26,7 +26,7 @@ def draw(rng: np.random.Generator) -> list[Curve]:
     return curves
 
 
-def share(curves: list[Curve], grid: Grid) -> Array:
+def share(curves: list[Curve], grid: VoxelCentres) -> Array:
     """Computes the share of vessel in every voxel, (z, y, x), from 0 to 1."""
     points = np.concatenate(curves)
     width = grid.spacing_mm

@@ -19,6 +19,7 @@ from nnunetv2_comnet.inference.images import require_known_reader
 from nnunetv2_comnet.inference.model_folder import ModelFolder
 from nnunetv2_comnet.inference.options import Options
 from nnunetv2_comnet.networks.experimental import triton
+from nnunetv2_comnet.trainers.user_errors import weights_difference
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NETWORKS = ("torch.nn", "dynamic_network_architectures", "nnunetv2_comnet.networks")
@@ -115,12 +116,9 @@ def require_usable(plans: Any, configuration: Any, dataset: DatasetJson, folder:
 
 def require_weights_fit(network: nn.Module, weights: Sequence[Mapping[str, Tensor]], model: ModelFolder) -> None:
     """Raises `ConfigurationError` where a fold's weights are another network's; nnU-Net tries only the first fold's."""
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wanted = network.state_dict()
     for path, state in zip(model.checkpoints, weights, strict=True):
-        given = {name: tuple(value.shape) for name, value in state.items()}
-        if given != wanted:
-            name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+        if difference := weights_difference(wanted, state):
             raise ConfigurationError(
-                f"{path} is another network's checkpoint: '{name}' is {given.get(name, 'absent')} in it, "
-                f"{wanted.get(name, 'absent')} in the network of {model.path / 'plans.json'}"
+                f"{path} is another network's checkpoint: {difference} in the network of {model.path / 'plans.json'}"
             )

@@ -1,7 +1,7 @@
 """A user's mistake met inside a stock nnU-Net command ends it with one line and exit code 1, without a traceback."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import nn
@@ -34,11 +34,22 @@ def refuse_other_weights(network: nn.Module) -> None:
 
 
 def _compare(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    wanted = {prefix + name: tuple(value.shape) for name, value in module.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state_dict.items()}
-    if wanted != given:
-        name = min(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+    difference = weights_difference({prefix + name: value for name, value in module.state_dict().items()}, state_dict)
+    if difference:
         raise AnotherNetworksCheckpoint(
-            f"comnet: error: the checkpoint is another network's: '{name}' is {given.get(name, 'absent')} in it, "
-            f"{wanted.get(name, 'absent')} in the plans' network; use the plans.json that was saved with the checkpoint"
+            f"comnet: error: the checkpoint is another network's: {difference} in the plans' network; use the "
+            "plans.json that was saved with the checkpoint"
         )
+
+
+def weights_difference(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Names the first weight whose shape differs, e.g. "'a.b' is (3, 4) in it, absent"; "" where none does.
+
+    wanted, given: tensors by name, of the network and of the checkpoint.
+    """
+    network = {name: tuple(value.shape) for name, value in wanted.items()}
+    found = {name: tuple(value.shape) for name, value in given.items()}
+    if network == found:
+        return ""
+    name = min(key for key in network.keys() | found.keys() if network.get(key) != found.get(key))
+    return f"'{name}' is {found.get(name, 'absent')} in it, {network.get(name, 'absent')}"
